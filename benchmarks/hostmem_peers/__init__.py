@@ -1,0 +1,1 @@
+"""Peers, cases and reporting of the host-table benchmark (`benchmarks/hostmem.py`)."""

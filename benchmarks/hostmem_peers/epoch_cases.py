@@ -1,0 +1,103 @@
+"""An epoch of GraphSAGE with features on the host: the CPU-centric loop against jaxdirect."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import jaxdirect
+
+from . import batch_cases, sage
+from .context import Context, Pages
+from .loader import Loader
+from .timing import Contender, median, paired_ratio, rounds
+
+
+def run(ctx: Context, batch: int, steps: int) -> dict[str, Any]:
+    """Seconds of `steps` mini-batches, and where they go."""
+    graph, unified_graph = batch_cases.graph(ctx, "powerlaw")
+    model = sage.Model(batch // (32 if ctx.small else 1))
+    steps = 4 if ctx.small else steps
+    row_bytes = model.features * 4
+    pages = ctx.keep(
+        f"features {row_bytes}",
+        lambda: Pages(-(-graph.nodes * row_bytes // 4096) * 4096, ctx.threads),
+    )
+    host = pages.flat[: graph.nodes * model.features].reshape(graph.nodes, model.features)
+    table = jaxdirect.unified(host)
+    seeds_np = graph.seeds(steps, model.batch, seed=11)
+    seeds = [jnp.asarray(s) for s in seeds_np]
+    keys = list(jax.random.split(jax.random.key(5), steps))
+    weights = sage.init(model, jax.random.key(0))
+    copy = lambda: jax.tree.map(jnp.copy, weights)  # noqa: E731  (steps donate their weights)
+
+    step = sage.train_direct(model)
+
+    def direct(_: int) -> None:
+        params = copy()
+        for s, k in zip(seeds, keys, strict=True):
+            params, _loss = step(params, table, unified_graph, s, k)
+        jax.block_until_ready(params)
+
+    splits: dict[str, dict[str, float]] = {}
+
+    def rival(name: str, distinct: bool) -> Contender:
+        loader = Loader(ctx, graph, host, model, distinct)
+
+        def epoch(index: int) -> None:
+            _, splits[name] = loader.epoch(copy(), seeds_np, index)
+
+        return Contender(name, epoch)
+
+    contenders = [Contender("jaxdirect", direct), rival("cpu", False), rival("cpu_distinct", True)]
+    seconds = rounds(contenders, 5, limit_s=90)
+    splits["jaxdirect"] = _split(model, table, unified_graph, seeds, keys, copy())
+    best = min(("cpu", "cpu_distinct"), key=lambda name: median(seconds[name]))
+    ratio = {
+        k: paired_ratio(v, seconds["jaxdirect"]) for k, v in seconds.items() if k != "jaxdirect"
+    }
+    return {
+        "params": {
+            "graph": graph.note,
+            "batch": model.batch,
+            "steps": steps,
+            "fanouts": model.fanouts,
+            "features": model.features,
+            "hidden": model.hidden,
+            "dtype": "float32",
+            "threads": ctx.threads,
+            "labels": "node id modulo classes",
+        },
+        "seconds": {k: median(v) for k, v in seconds.items()},
+        "time_s": median(seconds["jaxdirect"]),
+        "ratio": ratio | {"cpu_best": ratio[best]},
+        "split_s_per_step": splits,
+        "rounds": seconds,
+    }
+
+
+def _split(model: sage.Model, table, graph, seeds, keys, params) -> dict[str, float]:
+    """Seconds per step of sampling, gather and compute, each run alone (they share no overlap)."""
+    sample, gather = sage.sample_only(model), jax.jit(jaxdirect.gather)
+    train = sage.train_rows(model)
+    ids = [sample(graph, s, k) for s, k in zip(seeds, keys, strict=True)]
+    rows = gather(table, ids[0])
+    state = [params]
+
+    def each(call) -> None:
+        for i in range(len(seeds)):
+            out = call(i)
+        jax.block_until_ready(out)
+
+    def compute(_: int):
+        state[0], loss = train(state[0], rows, ids[0])
+        return loss
+
+    parts = [
+        Contender("sample", lambda _: each(lambda i: sample(graph, seeds[i], keys[i])), len(seeds)),
+        Contender("gather", lambda _: each(lambda i: gather(table, ids[i])[0, 0]), len(seeds)),
+        Contender("compute", lambda _: each(compute), len(seeds)),
+    ]
+    return {k: median(v) for k, v in rounds(parts, 3).items()}

@@ -1,0 +1,48 @@
+#pragma once
+
+// table[ids[i]] += rows[i] over a zero table, summed in the order of i: the transpose
+// of gather, with the same bits in every run.
+
+#include <cstddef>
+#include <cstdint>
+
+#include "common/status.h"
+#include "hostmem/order.h"
+
+#ifndef JAXDIRECT_CUDA_MODULE
+#include "common/parallel.h"
+#endif
+
+namespace jaxdirect::hostmem {
+
+enum class FloatType { kF16, kBF16, kF32, kF64 };
+
+struct ScatterAddArgs {
+  const void* rows = nullptr;  // [count, columns]
+  const void* ids = nullptr;   // [count], int32 or int64; others than rows of the table are dropped
+  bool ids_64 = false;
+  int64_t count = 0;
+  int64_t columns = 0;
+  FloatType type = FloatType::kF32;
+  void* table = nullptr;  // [num_rows, columns]
+  int64_t num_rows = 0;
+  void* workspace = nullptr;
+  int64_t workspace_bytes = 0;
+};
+
+// Sorted entries that one thread block sums, and the partial sums it may leave behind:
+// one of its first id, begun in an earlier chunk, and one of its last.
+inline constexpr int64_t kScatterChunk = 64;
+
+inline int64_t scatter_workspace_bytes(int64_t count, int64_t columns) {
+  const int64_t chunks = (count + kScatterChunk - 1) / kScatterChunk;
+  return order_workspace_bytes(count) + chunks * 2 * columns * int64_t{sizeof(double)} + 256;
+}
+
+#ifdef JAXDIRECT_CUDA_MODULE
+Status scatter_add(cudaStream_t stream, const ScatterAddArgs& args);
+#else
+Status scatter_add(const Executor& executor, const ScatterAddArgs& args);
+#endif
+
+}  // namespace jaxdirect::hostmem

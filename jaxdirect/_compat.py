@@ -1,0 +1,74 @@
+"""The only file that looks at JAX's version."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+
+def memory_space(x: jax.Array) -> jax.memory.Space:
+    """The memory space of an array or tracer, as its type states it."""
+    return jax.typeof(x).memory_space
+
+
+def with_host_type(x: jax.Array) -> jax.Array:
+    """`x`, an array of one device in pinned host memory, with a type that says so.
+
+    Arrays that come in through DLPack have the memory kind but not the type, so that
+    tracing takes them for device memory. Only a named sharding sets both.
+    """
+    if memory_space(x) == jax.memory.Space.Host:
+        return x
+    (device,) = x.devices()
+    mesh = jax.sharding.Mesh(np.array([device]), ("_",))
+    named = NamedSharding(mesh, PartitionSpec(), memory_kind="pinned_host")
+    typed = jax.make_array_from_single_device_arrays(x.shape, named, [x])
+    return jax.device_put(typed, x.sharding)
+
+
+def enable_x64() -> contextlib.AbstractContextManager:
+    """Within it, 64-bit types keep their width."""
+    return jax.enable_x64(True)
+
+
+def explicit_sharding(operands: tuple[jax.Array, ...]) -> tuple[Any, tuple[PartitionSpec, ...]]:
+    """The mesh with explicit axes that the operands are typed over (or None), and their specs."""
+    mesh = None
+    specs = []
+    for operand in operands:
+        sharding = jax.typeof(operand).sharding
+        explicit = not sharding.mesh.empty and sharding.mesh.are_all_axes_explicit
+        specs.append(sharding.spec if explicit else PartitionSpec())
+        mesh = sharding.mesh if explicit else mesh
+    return mesh, tuple(specs)
+
+
+def match_varying(*operands: jax.Array) -> tuple[jax.Array, ...]:
+    """The operands, typed as varying over the same manual axes of a `shard_map`.
+
+    It belongs outside of custom derivatives, so that the gradient of an operand which
+    all devices share is summed over them.
+    """
+    varying = [jax.typeof(operand).manual_axis_type.varying for operand in operands]
+    union = frozenset().union(*varying)
+    return tuple(
+        jax.lax.pcast(operand, tuple(union - own), to="varying") if union - own else operand
+        for operand, own in zip(operands, varying, strict=True)
+    )
+
+
+def result_like(result: jax.ShapeDtypeStruct, operand: jax.Array) -> jax.ShapeDtypeStruct:
+    """`result`, varying over the same manual axes as `operand`."""
+    like = jax.typeof(operand)
+    if not like.manual_axis_type.varying:
+        return result
+    return jax.ShapeDtypeStruct(
+        result.shape,
+        result.dtype,
+        sharding=NamedSharding(like.sharding.mesh, PartitionSpec()),
+        manual_axis_type=like.manual_axis_type,
+    )

@@ -1,0 +1,225 @@
+"""The only door to native code: load it, register it, call it, say what is missing.
+
+An operation is an `Op`: a target name, a reference in plain JAX, and three rules
+(result types, partitioning, batching). Calling it composes, from the outside in,
+batching over partitioning over the choice of platform over the FFI call, once for
+every set of static attributes. Gradients wrap that in `jax.custom_vjp` where the op
+is defined.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental.custom_partitioning import custom_partitioning
+from jax.sharding import PartitionSpec
+
+from jaxdirect import _compat
+
+# The module of each JAX platform, and the platform name that XLA registers under.
+_MODULES = {"cpu": ("jaxdirect._cpu", "cpu"), "cuda": ("jaxdirect._cuda", "CUDA")}
+
+IMPLEMENTATIONS = ("auto", "native", "reference")
+
+
+@functools.cache
+def module(platform: str) -> ModuleType | ImportError:
+    """The native module of `platform` ("cpu" or "cuda") with its targets registered.
+
+    Returns the `ImportError` instead where the module was not built or cannot load.
+    """
+    name, xla_platform = _MODULES[platform]
+    try:
+        native = importlib.import_module(name)
+    except ImportError as error:
+        return error
+    for target, handler in native.registrations().items():
+        jax.ffi.register_ffi_target(target, handler, platform=xla_platform)
+    return native
+
+
+def require(platform: str, what: str) -> ModuleType:
+    """The native module of `platform`; raises `RuntimeError` with a remedy where there is none."""
+    native = module(platform)
+    if isinstance(native, ImportError):
+        raise RuntimeError(f"{what}: {missing(platform)}") from native
+    return native
+
+
+def missing(platform: str) -> str:
+    """Why there is no native module for `platform`, and what to do."""
+    if platform == "cuda":
+        return (
+            "jaxdirect was built without CUDA; install a CUDA compiler and rebuild with "
+            "JAXDIRECT_CUDA=ON pip install --force-reinstall --no-deps . (see BUILD.md)"
+        )
+    if platform == "cpu":
+        return "jaxdirect's native code is not built; install the package with pip install ."
+    return f"jaxdirect has no native code for platform {platform!r}; use implementation='reference'"
+
+
+def targets(platform: str) -> tuple[str, ...]:
+    """Names of the FFI targets registered for `platform`, sorted."""
+    native = module(platform)
+    return () if isinstance(native, ImportError) else tuple(sorted(native.registrations()))
+
+
+def export_checks() -> list[jax.export.DisabledSafetyCheck]:
+    """What `jax.export.export(..., disabled_checks=)` needs to export jaxdirect's calls.
+
+    Returns:
+        One disabled custom-call check for each native target, in either platform.
+
+    Example:
+        >>> checks = export_checks()
+        >>> any("hostmem_gather" in str(check) for check in checks)
+        True
+    """
+    names = sorted({*targets("cpu"), *targets("cuda")})
+    return [jax.export.DisabledSafetyCheck.custom_call(name) for name in names]
+
+
+def _attribute(value: Any) -> Any:
+    # XLA compares attribute types exactly while jit compares values by equality, so
+    # that 6, True and np.int32(6) must become one thing before either sees them.
+    if isinstance(value, (bool, np.bool_, int, np.integer)):
+        return np.int64(value)
+    if isinstance(value, (float, np.floating)):
+        return np.float64(value)
+    raise TypeError(f"attribute must be an integer or a float, got {type(value).__name__}")
+
+
+def native_call(
+    target: str, results: Any, *operands: jax.Array, **attributes: int | float
+) -> Any:
+    """One FFI call with normalised attributes."""
+    call = jax.ffi.ffi_call(target, results)
+    return call(*operands, **{name: _attribute(value) for name, value in attributes.items()})
+
+
+@dataclasses.dataclass(frozen=True)
+class Op:
+    """A native operation.
+
+    Attributes:
+        target: the FFI target, the same on every platform.
+        results: `(platform, *operand types, **attributes)` to the types of all FFI results.
+        num_outputs: how many of those are outputs; the rest is workspace and dropped.
+        reference: `(*operands, **attributes)` to the outputs, in plain JAX.
+        sharding_rule: einsum-like rule for `custom_partitioning`, for operands of given ranks.
+        replicated: factors of that rule along which nothing may be split.
+        batch: `(op call, axis_size, batched flags, *operands)` to the batched outputs.
+    """
+
+    target: str
+    results: Callable[..., Sequence[jax.ShapeDtypeStruct]]
+    num_outputs: int
+    reference: Callable[..., tuple[jax.Array, ...]]
+    sharding_rule: Callable[..., tuple[str, tuple[str, ...]]]
+    batch: Callable[..., tuple[jax.Array, ...]]
+    check_sharding: Callable[..., None] | None = None
+
+    def __call__(
+        self, *operands: jax.Array, implementation: str = "auto", **attributes: int | float
+    ) -> tuple[jax.Array, ...]:
+        """Runs the op; returns a tuple of its outputs."""
+        ranks = tuple(len(operand.shape) for operand in operands)
+        static = tuple(sorted(attributes.items()))
+        return _composed(self, implementation, ranks, static)(*operands)
+
+
+def _platform_branches(op: Op, implementation: str, attributes: dict[str, Any]) -> Callable:
+    def native(platform: str, *operands: jax.Array) -> tuple[jax.Array, ...]:
+        results = tuple(
+            _compat.result_like(result, operands[0])
+            for result in op.results(platform, *operands, **attributes)
+        )
+        outputs = native_call(op.target, results, *operands, **attributes)
+        return tuple(outputs[: op.num_outputs])
+
+    def reference(*operands: jax.Array) -> tuple[jax.Array, ...]:
+        return tuple(op.reference(*operands, **attributes))
+
+    if implementation == "reference":
+        return reference
+    available = {
+        platform: functools.partial(native, platform)
+        for platform in _MODULES
+        if not isinstance(module(platform), ImportError)
+    }
+    if implementation == "native":
+        platform = "cuda" if jax.default_backend() == "gpu" else jax.default_backend()
+        if platform not in available:
+            raise RuntimeError(f"{op.target}: implementation='native': {missing(platform)}")
+    if not available:
+        return reference
+    default = None if implementation == "native" else reference
+
+    def choose(*operands: jax.Array) -> tuple[jax.Array, ...]:
+        return jax.lax.platform_dependent(*operands, default=default, **available)
+
+    return choose
+
+
+@functools.lru_cache(maxsize=None)
+def _composed(op: Op, implementation: str, ranks: tuple[int, ...], static: tuple) -> Callable:
+    if implementation not in IMPLEMENTATIONS:
+        raise ValueError(
+            f"implementation must be one of {', '.join(IMPLEMENTATIONS)}, got {implementation!r}"
+        )
+    run = _platform_branches(op, implementation, dict(static))
+    rule, replicated = op.sharding_rule(*ranks, **dict(static))
+    partitioned = custom_partitioning(run)
+
+    def partition(mesh: Any, operands: Any, results: Any) -> Any:
+        if op.check_sharding is not None:
+            op.check_sharding(*(operand.sharding.spec for operand in operands))
+        shardings = [jax.tree.map(lambda x: x.sharding, side) for side in (results, operands)]
+        return mesh, run, *shardings
+
+    partitioned.def_partition(
+        partition=partition, sharding_rule=rule, need_replication_factors=replicated
+    )
+
+    def typed(*operands: jax.Array) -> tuple[jax.Array, ...]:
+        mesh, specs = _compat.explicit_sharding(operands)
+        if mesh is None:
+            return partitioned(*operands)
+        # Over a mesh with explicit axes the types say already how everything is split.
+        if op.check_sharding is not None:
+            op.check_sharding(*specs)
+        outputs = _output_specs(rule, replicated, specs)
+        split = jax.shard_map(run, mesh=mesh, in_specs=specs, out_specs=outputs, check_vma=False)
+        return split(*operands)
+
+    batched = jax.custom_batching.custom_vmap(typed)
+
+    @batched.def_vmap
+    def _(axis_size: int, in_batched: list[bool], *operands: jax.Array) -> Any:
+        outputs = op.batch(batched, axis_size, in_batched, *operands)
+        return outputs, tuple(True for _ in outputs)
+
+    return batched
+
+
+def _output_specs(rule: str, replicated: tuple[str, ...], specs: tuple) -> tuple:
+    """The outputs' partition specs, given the operands' and the rule that joins their axes."""
+    operands, outputs = ([side.split() for side in part.split(",")] for part in rule.split("->"))
+    axes: dict[str, Any] = {}
+    for factors, spec in zip(operands, specs, strict=True):
+        for factor, axis in zip(factors, spec, strict=False):
+            if axis is not None and factor not in replicated:
+                axes.setdefault(factor, axis)
+    return tuple(PartitionSpec(*(axes.get(factor) for factor in factors)) for factors in outputs)
+
+
+def in_host_space(x: jax.Array) -> bool:
+    """Whether `x`, an array or a tracer, is known to live in host memory."""
+    return _compat.memory_space(x) == jax.memory.Space.Host

@@ -1,0 +1,1 @@
+"""Tables in host memory that the GPU reads itself (PyTorch-Direct, arXiv:2101.07956)."""
