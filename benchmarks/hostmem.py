@@ -97,16 +97,18 @@ def cpu_cases() -> list[Case]:
     from hostmem_peers import cpu_cases as cpu
 
     cases = []
-    goals = (("ratio.xla", 0.97), ("ratio.numpy", 0.97))
+    xla, numpy = ("ratio.xla", 0.97), ("ratio.numpy", 0.97)
     for row in (64, 128, 400, 512, 1024, 4096):
         for ids in (1_000, (32 << 20) // row):
             run = lambda ctx, r=row, i=ids: cpu.gather(ctx, r, i)  # noqa: E731
+            # A thousand rows take less time than any jitted call's dispatch: no goal against NumPy.
+            goals = (xla,) if ids == 1_000 else (xla, numpy)
             cases.append(Case(f"cpu/gather/{row}/{ids}", "cpu", run, goals))
     for replace in (False, True):
         for batch in (100, 1_000):
             run = lambda ctx, b=batch, r=replace: cpu.sample(ctx, b, r)  # noqa: E731
             kind = "replace" if replace else "distinct"
-            cases.append(Case(f"cpu/sample/{kind}/{batch}", "cpu", run, goals))
+            cases.append(Case(f"cpu/sample/{kind}/{batch}", "cpu", run, (xla, numpy)))
     return cases
 
 
@@ -120,6 +122,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--resume", type=Path, metavar="FILE", help="go on with that file, skipping its cases")
     add("--budget", type=float, metavar="SECONDS", help="start no case that may end later")
     add("--threads", type=int, help="threads of the CPU peers (default: all cores, at most 16)")
+    add("--without", default="", metavar="NAMES", help="peers to leave out, e.g. wholegraph,numpy")
     add("--small", action="store_true", help="tiny sizes: tests the logic, figures mean nothing")
     add("--list", action="store_true", help="print the names of the cases and stop")
     options = parser.parse_args(argv)
@@ -144,8 +147,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.platform == "cuda" and not on_gpu:
         sys.exit(f"hostmem: --platform cuda, but JAX's backend is {jax.default_backend()}")
     cases = [*table_cases(), *graph_cases(), *cpu_cases()]
-    if not options.only:  # unasked, a GPU run leaves out the CPU section and the other way round
-        cases = [c for c in cases if (c.group == "cpu") is not on_gpu]
+    if on_gpu:
+        cases = [c for c in cases if c.group != "cpu"]
+    elif not options.only:  # the others run on the CPU when asked for, to test their logic
+        cases = [c for c in cases if c.group == "cpu"]
     cases = [c for c in cases if re.search(options.only, c.name)]
     results = report.Results(options.resume or options.output, resume=options.resume is not None)
     if options.list:
@@ -155,11 +160,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     threads = options.threads or min(16, cpu_count())
     ctx = Context("cuda" if on_gpu else "cpu", options.small, threads)
+    ctx.without |= set(filter(None, options.without.split(",")))
     run = report.environment(ctx.platform, threads) | {"small": options.small}
-    run |= {"link_bytes_per_s": ctx.link, "notes": ctx.notes, "cases": [c.name for c in cases]}
+    run |= {
+        "link_bytes_per_s": ctx.link,
+        "notes": ctx.notes,
+        "peer_versions": ctx.versions,
+        "cases": [c.name for c in cases],
+    }
     results.begin(run)
-    where = f"{run['device']}, {run['cpu']}, {threads} threads"
-    print(f"hostmem: {where}, ratios are peer time / our time", flush=True)
+    driver = f" (driver {run['gpu'].get('driver_version')})" if run["gpu"] else ""
+    where = f"{run['device']}{driver}, {run['cpu']}, {threads} threads, commit {run['commit'][:10]}"
+    print(f"hostmem: {where}; ratios are peer time / our time", flush=True)
     failed = 0
     for case in cases:
         if results.done(case.name):
@@ -194,7 +206,7 @@ def measure(case: Case, ctx: Any, results: Any) -> bool:
     if ctx.link and not before:
         rates = ", ".join(f"{k} {v / 1e9:.2f}" for k, v in ctx.link.items())
         print(f"ceilings in GB/s: {rates}", flush=True)
-    record["goals"] = report.judge(record, case.goals)
+    record["goals"] = [] if ctx.small else report.judge(record, case.goals)
     record["wall_s"] = time.monotonic() - begin
     results.add(case.name, record)
     print(report.line(case.name, record), flush=True)

@@ -1,7 +1,20 @@
 """Getting data to the GPU without waste, for JAX."""
 
 from jaxdirect._ffi import export_checks
+from jaxdirect.hostmem.csr import CSRGraph
+from jaxdirect.hostmem.explain import explain_gather
 from jaxdirect.hostmem.gather import gather
+from jaxdirect.hostmem.sample import SampledNeighbors, sample_neighbors
 from jaxdirect.hostmem.unified import empty, is_unified, unified
 
-__all__ = ["empty", "export_checks", "gather", "is_unified", "unified"]
+__all__ = [
+    "CSRGraph",
+    "SampledNeighbors",
+    "empty",
+    "explain_gather",
+    "export_checks",
+    "gather",
+    "is_unified",
+    "sample_neighbors",
+    "unified",
+]

@@ -55,6 +55,9 @@ def require(platform: str, what: str) -> ModuleType:
 
 def missing(platform: str) -> str:
     """Why there is no native module for `platform`, and what to do."""
+    native = module(platform) if platform in _MODULES else None
+    if isinstance(native, ImportError) and not isinstance(native, ModuleNotFoundError):
+        return f"{_MODULES[platform][0]} is built but does not load: {native}; rebuild it"
     if platform == "cuda":
         return (
             "jaxdirect was built without CUDA; install a CUDA compiler and rebuild with "
@@ -200,10 +203,12 @@ def _composed(op: Op, implementation: str, ranks: tuple[int, ...], static: tuple
         return split(*operands)
 
     batched = jax.custom_batching.custom_vmap(typed)
+    # The batched call has other ranks, and so another partitioning rule.
+    again = functools.partial(op, implementation=implementation, **dict(static))
 
     @batched.def_vmap
     def _(axis_size: int, in_batched: list[bool], *operands: jax.Array) -> Any:
-        outputs = op.batch(batched, axis_size, in_batched, *operands)
+        outputs = op.batch(again, axis_size, in_batched, *operands)
         return outputs, tuple(True for _ in outputs)
 
     return batched

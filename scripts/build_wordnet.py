@@ -71,7 +71,9 @@ def read_licence(root: Path) -> str:
     paths = sorted(root.rglob("copyright"))
     if not paths:
         raise SystemExit(f"build_wordnet: no file 'copyright' under {root}")
-    paragraph = paths[0].read_text(encoding="utf-8").split("\nFiles: *\n", 1)[-1].split("\n\n", 1)[0]
+    paragraph = (
+        paths[0].read_text(encoding="utf-8").split("\nFiles: *\n", 1)[-1].split("\n\n", 1)[0]
+    )
     copyright_line, _, licence = paragraph.partition("\nLicense:")
     lines = licence.splitlines()[1:]
     body = "\n".join("" if line.strip() == "." else line[1:] for line in lines)
@@ -112,7 +114,9 @@ def build(directory: Path, lexnames: list[str]) -> dict[str, np.ndarray]:
             target = ids.get((target_pos, offset))
             if target is None or symbol not in symbols:
                 where = f"data of {pos}, synset {fields[0]}"
-                raise SystemExit(f"build_wordnet: {where}: bad pointer {' '.join(fields[k : k + 4])}")
+                raise SystemExit(
+                    f"build_wordnet: {where}: bad pointer {' '.join(fields[k : k + 4])}"
+                )
             pointers.append((target, symbols[symbol], words_linked != "0000"))
     table = np.array(pointers, dtype=np.int32).reshape(-1, 3)
     glosses = [gloss.encode() for _, gloss, _ in synsets]

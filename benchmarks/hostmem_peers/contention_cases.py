@@ -53,9 +53,9 @@ class Background:
 
 def run(ctx: Context, max_blocks: int | None) -> dict[str, Any]:
     """Gather GB/s and product TFLOP/s, each alone and beside the other."""
-    torch = ctx.torch
-    if not ctx.cuda or torch is None:
+    if not ctx.torch_cuda:
         return {"skipped": "needs CUDA and PyTorch"}
+    torch = ctx.torch
     host = gather_cases.pages(ctx).numpy(ROW_BYTES)
     table = jaxdirect.unified(host)
     n = (64 if ctx.small else 256 << 10) * 4

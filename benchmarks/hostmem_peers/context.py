@@ -35,6 +35,8 @@ class Context:
         threads: threads of the CPU peers.
         link: measured ceilings in bytes/s, filled by `link.measure`.
         notes: printed remarks, e.g. why a peer is missing.
+        without: peers to leave out, by column name.
+        versions: of peers that report their own.
     """
 
     platform: str
@@ -42,6 +44,8 @@ class Context:
     threads: int
     link: dict[str, float] = dataclasses.field(default_factory=dict)
     notes: dict[str, str] = dataclasses.field(default_factory=dict)
+    without: set[str] = dataclasses.field(default_factory=set)
+    versions: dict[str, str] = dataclasses.field(default_factory=dict)
     _group: str = ""
     _kept: dict[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -58,6 +62,11 @@ class Context:
             return None
         torch.set_num_threads(self.threads)
         return torch
+
+    @property
+    def torch_cuda(self) -> bool:
+        """Whether PyTorch serves the GPU beside JAX."""
+        return self.cuda and bool(self.torch)
 
     def note(self, key: str, text: str) -> None:
         """Keeps and prints a remark once."""
@@ -88,7 +97,7 @@ class Pages:
     def __init__(self, nbytes: int, threads: int):
         self.flat = jaxdirect.empty((nbytes // 4,), np.float32)
         native.fill(self.flat, 1, threads)
-        self._anchor = jaxdirect.unified(self.flat)
+        self._anchor = jaxdirect.unified(self.flat.reshape(-1, 1024))
 
     def numpy(self, row_bytes: int, nbytes: int | None = None, offset: int = 0) -> np.ndarray:
         """float32 [rows, row_bytes / 4] over the first `nbytes`, starting `offset` bytes in."""

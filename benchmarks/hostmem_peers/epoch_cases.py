@@ -87,16 +87,16 @@ def _split(model: sage.Model, table, graph, seeds, keys, params) -> dict[str, fl
     state = [params]
 
     def each(call) -> None:
-        for i in range(len(seeds)):
-            out = call(i)
-        jax.block_until_ready(out)
+        jax.block_until_ready([call(i) for i in range(len(seeds))])
 
     def compute(_: int):
         state[0], loss = train(state[0], rows, ids[0])
         return loss
 
     parts = [
-        Contender("sample", lambda _: each(lambda i: sample(graph, seeds[i], keys[i])), len(seeds)),
+        Contender(
+            "sample", lambda _: each(lambda i: sample(graph, seeds[i], keys[i])[0]), len(seeds)
+        ),
         Contender("gather", lambda _: each(lambda i: gather(table, ids[i])[0, 0]), len(seeds)),
         Contender("compute", lambda _: each(compute), len(seeds)),
     ]

@@ -16,6 +16,7 @@ from .context import Context, Pages, check_rows, random_ids
 from .timing import Contender, median, paired_ratio, rounds
 
 GIB = 1 << 30
+TABLE_BYTES = 16 * GIB
 CALLS = 3  # id sets per timed loop, each read once, so no call finds its rows in the L2 cache
 
 
@@ -38,7 +39,7 @@ class Shape:
 
 def pages(ctx: Context) -> Pages:
     """The 16 GiB of registered host memory that all these cases look at; measures the link once."""
-    nbytes = 16 * GIB // (2048 if ctx.small else 1)
+    nbytes = TABLE_BYTES // (2048 if ctx.small else 1)
     made = ctx.keep("pages", lambda: Pages(nbytes, ctx.threads))
     if not ctx.link:
         ctx.link.update(link.measure(ctx, made))
@@ -69,14 +70,9 @@ def run(ctx: Context, shape: Shape) -> dict[str, Any]:
         check_rows(contender.name, staging.rows(shape.row_bytes)[:n], host, ids[0])
     contenders += cpu + rivals.torch_loader(ctx, work) + rivals.numpy_put(ctx, work)
 
-    peer = wholegraph.peer(ctx, pages(ctx).flat.nbytes)
-    if peer is not None:
-        tensor = peer.table(host, ctx.threads)
-        torch_ids = ctx.torch.from_numpy(ids).cuda()
-        check_rows("wholegraph", tensor.gather(torch_ids[0]), host, ids[0])
-        contenders.append(peer.contender(tensor, torch_ids))
-
-    seconds = rounds(contenders, 7, limit_s=20)
+    contenders += wholegraph.gathers(ctx, TABLE_BYTES, host, ids)
+    contenders = [c for c in contenders if c.name not in ctx.without]
+    seconds = rounds(contenders, 9, limit_s=20)
     record = summary(ctx, seconds, n * shape.row_bytes)
     record["params"] = dataclasses.asdict(shape) | {"ids": n, "rows": len(host), "dtype": "float32"}
     record["distinct"] = float(np.mean([np.unique(s).size / s.size for s in ids[:1]]))

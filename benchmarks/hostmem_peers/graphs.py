@@ -60,7 +60,7 @@ def power_law(ctx: Context, nodes: int, mean: float, seed: int = 0) -> HostGraph
         seed: of the random numbers.
     """
     smallest = mean * (EXPONENT - 2) / (EXPONENT - 1)
-    draw = _power_law_torch if ctx.cuda and ctx.torch is not None else _power_law_numpy
+    draw = _power_law_torch if ctx.torch_cuda else _power_law_numpy
     indptr, indices = draw(ctx, nodes, smallest, seed)
     degree = np.diff(indptr)
     note = (
@@ -103,7 +103,8 @@ def _power_law_torch(ctx: Context, nodes: int, smallest: float, seed: int):
         end = min(edges, begin + step)
         slots = torch.randint(0, edges, (end - begin,), device="cuda", generator=random)
         target[begin:end].copy_(owner[slots])
-    del owner, uniform, degree, ids, slots
+        del slots
+    del owner, uniform, degree, ids
     torch.cuda.empty_cache()
     return indptr, indices
 
@@ -112,7 +113,7 @@ def wordnet(tiles: int) -> HostGraph:
     """`tiles` copies of WordNet's pointer graph side by side, each with its own nodes."""
     from jaxdirect import data
 
-    indptr, indices = _csr_of(data.wordnet())
+    indptr, indices = _csr_of(data.wordnet(feature_dim=1))
     nodes, edges = len(indptr) - 1, len(indices)
     wide = jaxdirect.empty((tiles * nodes + 1,), np.int64)
     wide[0] = 0

@@ -33,7 +33,7 @@ class Loader:
     ):
         self.ctx, self.graph, self.table, self.model = ctx, graph, table, model
         self.distinct = distinct
-        self.pinned = ctx.cuda and ctx.torch is not None
+        self.pinned = ctx.torch_cuda
         slots = ctx.threads + 4
         self._rows = [self._buffer((model.ids, model.features), np.float32) for _ in range(slots)]
         self._ids = [self._buffer((2, model.ids), np.int32) for _ in range(slots)]

@@ -22,7 +22,8 @@ class Staging:
     """
 
     def __init__(self, ctx: Context, nbytes: int, chunk_bytes: int = CHUNK_BYTES):
-        self.cuda = ctx.cuda and ctx.torch is not None
+        self.cuda = ctx.torch_cuda
+        self._target: Any
         self.chunk_bytes = min(chunk_bytes, nbytes)
         if self.cuda:
             torch = ctx.torch

@@ -32,7 +32,7 @@ def rounds(
 
     Args:
         contenders: run in turn, A B C A B C ...; the order of a pair alternates between rounds.
-        count: rounds; at least 3 are made even past the limit.
+        count: rounds; at least 5 are made even past the limit.
         limit_s: start no further round after this many seconds.
 
     Returns:
@@ -43,7 +43,7 @@ def rounds(
     seconds: dict[str, list[float | None]] = {c.name: [] for c in contenders}
     begin = time.perf_counter()
     for index in range(count):
-        if index >= 3 and time.perf_counter() - begin > limit_s:
+        if index >= 5 and time.perf_counter() - begin > limit_s:
             break
         for contender in contenders if index % 2 == 0 else reversed(contenders):
             if index % contender.every:

@@ -40,13 +40,10 @@ struct Rows {
   int64_t num_units;
 };
 
-// Host data is used once: it should not displace what L1 holds.
-__device__ uint4 load_once(const char* address) {
-  uint4 chunk;
-  asm("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
-      : "=r"(chunk.x), "=r"(chunk.y), "=r"(chunk.z), "=r"(chunk.w)
-      : "l"(address));
-  return chunk;
+// Through L1: equal ids of a sorted list are read by one block at the same time, and
+// all but the first of them find the line there, or on its way.
+__device__ uint4 load_chunk(const char* address) {
+  return __ldg(reinterpret_cast<const uint4*>(address));
 }
 
 // The chunk at either end of the table may reach outside it: byte by byte.
@@ -142,7 +139,7 @@ __global__ void __launch_bounds__(kThreads) gather_rows(const Rows args) {
       if (!valid) {
         chunks[step] = fill_chunk(args.fill, offsets[step]);
       } else if (address >= args.table && address + kChunk <= args.table_end) {
-        chunks[step] = load_once(address);
+        chunks[step] = load_chunk(address);
       } else {
         chunks[step] = load_inside(address, args.table, args.table_end);
       }

@@ -19,7 +19,6 @@ Status decode(ffi::AnyBuffer table, ffi::AnyBuffer ids, ffi::AnyBuffer rows,
   if (table.dimensions().size() < 1) {
     return Status::error(kOp, ": table must have rank 1 or more, got a scalar");
   }
-  JAXDIRECT_RETURN_IF_ERROR(check_rank(kOp, "indices", ids, 1));
   JAXDIRECT_RETURN_IF_ERROR(check_index_dtype(kOp, "indices", ids, &args->ids_64));
   if (rows.element_type() != table.element_type()) {
     return Status::error(kOp, ": the result must have the table's dtype");
@@ -32,7 +31,7 @@ Status decode(ffi::AnyBuffer table, ffi::AnyBuffer ids, ffi::AnyBuffer rows,
   }
 
   args->num_rows = table.dimensions()[0];
-  args->count = ids.dimensions()[0];
+  args->count = static_cast<int64_t>(ids.element_count());
   int64_t row_elements = 1;
   for (size_t axis = 1; axis < table.dimensions().size(); ++axis) {
     JAXDIRECT_RETURN_IF_ERROR(
@@ -43,7 +42,9 @@ Status decode(ffi::AnyBuffer table, ffi::AnyBuffer ids, ffi::AnyBuffer rows,
   int64_t table_bytes = 0;
   JAXDIRECT_RETURN_IF_ERROR(checked_product(kOp, row_elements, element_bytes, &args->row_bytes));
   JAXDIRECT_RETURN_IF_ERROR(checked_product(kOp, args->row_bytes, args->num_rows, &table_bytes));
-  JAXDIRECT_RETURN_IF_ERROR(check_count(kOp, "the result", rows, args->count * row_elements));
+  int64_t elements = 0;
+  JAXDIRECT_RETURN_IF_ERROR(checked_product(kOp, args->count, row_elements, &elements));
+  JAXDIRECT_RETURN_IF_ERROR(check_count(kOp, "the result", rows, elements));
 
   args->table = static_cast<const std::byte*>(table.untyped_data());
   args->ids = ids.untyped_data();

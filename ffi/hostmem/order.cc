@@ -6,24 +6,31 @@
 namespace jaxdirect::hostmem {
 namespace {
 
-// Measured on one H200 over PCIe 5 x16. What the rule compares are two times on
-// the same link, so its choice moves little from machine to machine.
-constexpr double kLinkBytesPerSecond = 51e9;
+// Measured on one H200 over PCIe 5 x16 (benchmarks/results). What the rule compares are
+// two times on the same link, so its choice moves little from machine to machine.
+constexpr double kSecondsPerLine = 0.43e-9;   // of each 128-byte line that a row touches,
+constexpr double kSecondsPerByte = 0.017e-9;  // and of each byte, on the link
+constexpr double kCacheBytesPerSecond = 250e9;
+constexpr double kTranslationBytes = 65536;  // what one address translation covers
+constexpr double kMustGain = 0.97;
 
-// Rows per second that address translation allows in random order, for tables of
-// 64 MiB, 1 GiB and 16 GiB; between them it falls along a line in log space.
-double random_rows_per_second(double table_bytes) {
-  const double gib = table_bytes / (1024.0 * 1024.0 * 1024.0);
-  if (gib <= 1.0 / 16.0) return 680e6;
-  const double doublings = std::log2(gib);
-  if (gib <= 1.0) return 114e6 * std::exp2(-doublings * std::log2(680.0 / 114.0) / 4.0);
-  return 114e6 * std::exp2(-std::min(doublings, 6.0) * std::log2(114.0 / 34.0) / 4.0);
+// A rate that falls along straight lines in log space through its values for tables of
+// 64 MiB, 1 GiB and 16 GiB.
+double rate_for(double table_bytes, double at_64m, double at_1g, double at_16g) {
+  const double doublings = std::clamp(std::log2(table_bytes) - 30.0, -4.0, 6.0);
+  const double other = doublings < 0 ? at_64m : at_16g;
+  return at_1g * std::pow(other / at_1g, std::abs(doublings) / 4.0);
 }
 
-// Launches, then passes over the keys.
+// Two limits of one stream of reads; near each other they add up.
+double both(double a, double b) { return std::pow(std::pow(a, 4) + std::pow(b, 4), 0.25); }
+
+// How many of `places` are hit by `draws` uniform draws.
+double distinct(double places, double draws) { return -places * std::expm1(-draws / places); }
+
 double sort_seconds(int passes, double count) {
-  if (count <= 4096) return 18e-6;
-  return 16e-6 + passes * (12.5e-6 + 8.7e-12 * count);
+  if (count <= 4096) return 12e-6;
+  return 6e-6 + passes * (10e-6 + 8.7e-12 * count);
 }
 
 int bit_width(int64_t value) {
@@ -48,13 +55,23 @@ OrderPlan plan_order(Order order, bool on_host, int64_t num_rows, int64_t row_by
   plan.sorted = true;
   if (order == Order::kSorted) return plan;
 
-  const double rows = static_cast<double>(count);
-  const double link_seconds = rows * static_cast<double>(row_bytes) / kLinkBytesPerSecond;
-  const double table_bytes = static_cast<double>(num_rows) * static_cast<double>(row_bytes);
-  const double given = std::max(link_seconds, rows / random_rows_per_second(table_bytes));
-  const double sorted = link_seconds + sort_seconds(plan.passes(), rows);
-  if (!on_host || given < sorted) return OrderPlan();
-  return plan;
+  if (!on_host) return OrderPlan();
+  const double draws = static_cast<double>(count);
+  const double rows = static_cast<double>(num_rows);
+  const double bytes = static_cast<double>(row_bytes);
+  const double table_bytes = rows * bytes;
+  const double row_seconds =
+      std::ceil(bytes / 128.0) * kSecondsPerLine + bytes * kSecondsPerByte;
+  const double given = both(draws * row_seconds,
+                            draws / rate_for(table_bytes, 680e6, 109e6, 33e6));
+
+  const double reads = distinct(rows, draws);
+  const double translations = distinct(std::max(1.0, table_bytes / kTranslationBytes), reads);
+  const double link = std::max(reads * row_seconds, draws * bytes / kCacheBytesPerSecond);
+  const double sorted =
+      both(link, translations / rate_for(table_bytes, 1000e6, 250e6, 36e6)) +
+      sort_seconds(plan.passes(), draws);
+  return sorted < kMustGain * given ? plan : OrderPlan();
 }
 
 }  // namespace jaxdirect::hostmem

@@ -15,13 +15,13 @@ constexpr int64_t kPieceEdges = 8192;
 // The offsets that one seed has taken: open addressing, emptied by a new stamp.
 class TakenSet {
  public:
-  explicit TakenSet(int64_t fanout)
-      : slots_(std::bit_ceil(static_cast<uint64_t>(4 * fanout)), 0),
-        shift_(64 - std::countr_zero(slots_.size())) {}
+  explicit TakenSet(int64_t capacity)
+      : num_slots_(std::bit_ceil(static_cast<uint64_t>(4 * capacity))),
+        shift_(64 - std::countr_zero(num_slots_)) {}
 
   void clear() {
-    if (++stamp_ == 0) {
-      std::fill(slots_.begin(), slots_.end(), 0);
+    if (slots_.empty() || ++stamp_ == 0) {
+      slots_.assign(num_slots_, 0);
       stamp_ = 1;
     }
   }
@@ -29,7 +29,7 @@ class TakenSet {
   // False if `offset` was there.
   bool insert(uint32_t offset) {
     const uint64_t entry = uint64_t{stamp_} << 32 | offset;
-    const uint64_t last = slots_.size() - 1;
+    const uint64_t last = num_slots_ - 1;
     for (uint64_t slot = (offset * 0x9E3779B97F4A7C15u) >> shift_;; slot = (slot + 1) & last) {
       if (slots_[slot] == entry) return false;
       if (slots_[slot] >> 32 != stamp_) {
@@ -40,8 +40,9 @@ class TakenSet {
   }
 
  private:
-  std::vector<uint64_t> slots_;
+  uint64_t num_slots_;
   int shift_;
+  std::vector<uint64_t> slots_;
   uint32_t stamp_ = 0;
 };
 
@@ -102,7 +103,7 @@ void pick_edges(const SampleArgs& args, int64_t i, TakenSet* taken) {
 
 template <typename Index, typename Edge>
 void sample_piece(const SampleArgs& args, int64_t begin, int64_t end) {
-  TakenSet taken(args.replace ? 1 : args.fanout);
+  TakenSet taken(args.fanout);
   const int64_t block = std::clamp<int64_t>(kBlockEdges / args.fanout, 1, kBlockSeeds);
   auto prefetch_rows = [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {

@@ -20,28 +20,27 @@ Status decode_type(ffi::DataType dtype, ScatterAddArgs* args) {
 
 Status decode(ffi::AnyBuffer rows, ffi::AnyBuffer ids, ffi::AnyBuffer table,
               ffi::AnyBuffer workspace, ScatterAddArgs* args) {
-  JAXDIRECT_RETURN_IF_ERROR(check_rank(kOp, "ids", ids, 1));
   JAXDIRECT_RETURN_IF_ERROR(check_index_dtype(kOp, "ids", ids, &args->ids_64));
-  if (rows.dimensions().size() < 1 || rows.dimensions()[0] != ids.dimensions()[0]) {
-    return Status::error(kOp, ": rows must have one row for each of ", ids.dimensions()[0],
-                         " ids, got shape ", shape_of(rows));
-  }
-  if (table.dimensions().size() != rows.dimensions().size() ||
+  const size_t batch_rank = ids.dimensions().size();
+  const size_t row_rank = table.dimensions().size() - 1;
+  if (table.dimensions().size() < 1 || rows.dimensions().size() != batch_rank + row_rank ||
       table.element_type() != rows.element_type()) {
-    return Status::error(kOp, ": the result must have the rows' rank and dtype, got shape ",
+    return Status::error(kOp, ": rows must have the ids' axes, then the result's but the first, ",
+                         "and its dtype, got shapes ", shape_of(rows), ", ", shape_of(ids), ", ",
                          shape_of(table));
   }
-  args->count = ids.dimensions()[0];
   args->num_rows = table.dimensions()[0];
+  args->count = static_cast<int64_t>(ids.element_count());
   args->columns = 1;
-  for (size_t axis = 1; axis < rows.dimensions().size(); ++axis) {
-    if (rows.dimensions()[axis] != table.dimensions()[axis]) {
-      return Status::error(kOp, ": the result's rows must be like the operand's, got ",
-                           shape_of(table), " for ", shape_of(rows));
-    }
+  for (size_t axis = 0; axis < row_rank; ++axis) {
     JAXDIRECT_RETURN_IF_ERROR(
-        checked_product(kOp, args->columns, rows.dimensions()[axis], &args->columns));
+        checked_product(kOp, args->columns, table.dimensions()[axis + 1], &args->columns));
   }
+  int64_t elements = 0;
+  JAXDIRECT_RETURN_IF_ERROR(checked_product(kOp, args->count, args->columns, &elements));
+  JAXDIRECT_RETURN_IF_ERROR(check_count(kOp, "rows", rows, elements));
+  JAXDIRECT_RETURN_IF_ERROR(checked_product(kOp, args->num_rows, args->columns, &elements));
+  JAXDIRECT_RETURN_IF_ERROR(check_count(kOp, "the result", table, elements));
   args->rows = rows.untyped_data();
   args->ids = ids.untyped_data();
   args->table = table.untyped_data();

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..hostmem import empty
-from .graph import Graph, build_csr, random_split
+from jaxdirect.data.graph import Graph, build_csr, random_split
+from jaxdirect.hostmem.unified import empty
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -48,9 +48,9 @@ def wordnet(*, feature_dim: int = 1024, seed: int = 0) -> Graph:
     for name, value, least in (("feature_dim", feature_dim, 1), ("seed", seed, 0)):
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
             raise ValueError(f"wordnet: {name} must be an integer >= {least}, got {value!r}")
-    with resources.files(__package__).joinpath("wordnet", "wordnet.npz").open("rb") as stream:
-        with np.load(stream) as archive:
-            data = {name: archive[name] for name in archive.files}
+    path = resources.files("jaxdirect.data").joinpath("wordnet", "wordnet.npz")
+    with path.open("rb") as stream, np.load(stream) as archive:
+        data = {name: archive[name] for name in archive.files}
     labels = data["labels"].astype(np.int32)
     counts = data["pointer_counts"].astype(np.int64)
     src = np.repeat(np.arange(labels.size, dtype=np.int32), counts)

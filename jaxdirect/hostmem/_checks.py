@@ -61,7 +61,8 @@ def native_width(*dtypes: Any) -> contextlib.AbstractContextManager:
 def index_array(op: str, name: str, ids: Any, num_rows: int) -> jax.Array:
     """`ids` as an int32 or int64 array on the device; out-of-range values stay out of range."""
     if not hasattr(ids, "dtype"):
-        ids = np.asarray(ids)
+        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(ids))
+        ids = jnp.asarray(ids) if traced else np.asarray(ids)
         if ids.size == 0:
             ids = ids.astype(np.int32)
     if not jnp.issubdtype(ids.dtype, jnp.integer):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import atexit
 import bisect
 import dataclasses
+import os
 import queue
 import threading
 from typing import Any
@@ -165,10 +166,10 @@ def registered_bytes() -> int:
 def register(array: np.ndarray, device: jax.Device) -> Array:
     """A `jax.Array` on `device`'s pinned host memory that views `array`'s own pages."""
     registry = _start()
-    address = array.ctypes.data
-    start = address // _PAGE * _PAGE
-    stop = -(-(address + array.nbytes) // _PAGE) * _PAGE
-    segments = registry.acquire(start, stop, _is_shared(start, stop))
+    start, stop = _page_span(array)
+    shared = any("s" in mode for mode in _mapping_modes(start, stop))
+    # A file's shared pages can be pinned for reading only, which is all that a GPU does.
+    segments = registry.acquire(start, stop, read_only=shared)
     lease = _Lease(segments, array)
     _devices.add(device.local_hardware_id)
     code = _DLPACK_FLOATS.get(array.dtype.name, _DLPACK_KINDS.get(array.dtype.kind))
@@ -176,31 +177,37 @@ def register(array: np.ndarray, device: jax.Device) -> Array:
         raise TypeError(f"unified: dtype {array.dtype} cannot be shared with the GPU")
     ordinal = device.local_hardware_id
     capsule = registry.native.host_view(
-        address, array.shape, code, 8 * array.dtype.itemsize, ordinal, lease
+        array.ctypes.data, array.shape, code, 8 * array.dtype.itemsize, ordinal, lease
     )
     view = jax.dlpack.from_dlpack(_PinnedView(capsule, ordinal), copy=False)
     return _compat.with_host_type(view)
 
 
-def _is_shared(start: int, stop: int) -> bool:
-    """Whether `[start, stop)` is a shared mapping; refuses read-only memory.
+def check_writable(array: np.ndarray) -> None:
+    """Refuses memory that is mapped read-only: pinning it fails in the driver, or hangs in it."""
+    if any("w" not in mode for mode in _mapping_modes(*_page_span(array))):
+        raise ValueError(
+            "unified: array must lie in memory that this process may write, got a read-only "
+            "mapping, which CUDA drivers cannot pin; open the file with "
+            "numpy.memmap(mode='r+') (no copy) or mode='c' (private pages), or copy it into "
+            "jaxdirect.empty(...)"
+        )
 
-    Pinning a mapping that the process may not write fails in the driver, or hangs in it.
-    A shared one is pinned for reading.
-    """
-    shared = False
-    with open(_MAPS, "rb") as maps:
+
+def _page_span(array: np.ndarray) -> tuple[int, int]:
+    address = array.ctypes.data
+    return address // _PAGE * _PAGE, -(-(address + array.nbytes) // _PAGE) * _PAGE
+
+
+def _mapping_modes(start: int, stop: int) -> list[str]:
+    """Modes such as "rw-p" of the mappings that `[start, stop)` touches; none if not known."""
+    if not os.path.exists(_MAPS):
+        return []
+    modes = []
+    with open(_MAPS) as maps:
         for line in maps:
             bounds, mode = line.split(maxsplit=2)[:2]
-            low, high = (int(bound, 16) for bound in bounds.split(b"-"))
-            if high <= start or low >= stop:
-                continue
-            if mode[1:2] != b"w":
-                raise ValueError(
-                    "unified: array must lie in memory that this process may write, got a "
-                    "read-only mapping, which CUDA drivers cannot pin; open the file with "
-                    "numpy.memmap(mode='r+') (no copy) or mode='c' (private pages), or copy "
-                    "it into jaxdirect.empty(...)"
-                )
-            shared = shared or mode[3:4] == b"s"
-    return shared
+            low, high = (int(bound, 16) for bound in bounds.split("-"))
+            if low < stop and start < high:
+                modes.append(mode)
+    return modes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import jax
@@ -37,7 +38,7 @@ class _Options:
 def _results(platform: str, table: Any, ids: Any, *, order: int, **_: int) -> list:
     rows = jax.ShapeDtypeStruct((*ids.shape, *table.shape[1:]), table.dtype)
     sorts = platform == "cuda" and order != ORDERS["given"]
-    workspace = order_workspace_bytes(ids.shape[0]) if sorts else 0
+    workspace = order_workspace_bytes(math.prod(ids.shape)) if sorts else 0
     return [rows, jax.ShapeDtypeStruct((workspace,), jnp.uint8)]
 
 
@@ -52,12 +53,14 @@ def _reference(
         return (jnp.broadcast_to(fill, (*ids.shape, *table.shape[1:])),)
     valid = (ids >= 0) & (ids < table.shape[0])
     rows = jnp.take(table, jnp.where(valid, ids, 0), axis=0)
-    return (jnp.where(valid.reshape(-1, *[1] * (table.ndim - 1)), rows, fill),)
+    return (jnp.where(jnp.expand_dims(valid, tuple(range(ids.ndim, rows.ndim))), rows, fill),)
 
 
 def _sharding_rule(table_rank: int, ids_rank: int, **_: int) -> tuple[str, tuple[str, ...]]:
-    row = tuple(f"d{axis}" for axis in range(table_rank - 1))
-    return f"n {' '.join(row)}, b -> b {' '.join(row)}", ("n", *row)
+    row = [f"d{axis}" for axis in range(table_rank - 1)]
+    batch = [f"b{axis}" for axis in range(ids_rank)]
+    rule = f"{' '.join(['n', *row])}, {' '.join(batch)} -> {' '.join([*batch, *row])}"
+    return rule, ("n", *row)
 
 
 def _check_sharding(table: Any, ids: Any) -> None:
@@ -74,8 +77,7 @@ def _batch(op: Any, axis_size: int, batched: list[bool], table: Array, ids: Arra
             "gather: vmap over the table is not supported, because it would copy the table; "
             "map over the indices alone with in_axes=(None, 0)"
         )
-    (rows,) = op(table, ids.reshape(-1))
-    return (rows.reshape(*ids.shape, *table.shape[1:]),)
+    return op(table, ids)
 
 
 _op = _ffi.Op(
@@ -173,8 +175,7 @@ def gather(
     with _checks.native_width(table.dtype, getattr(indices, "dtype", None)):
         ids = _checks.index_array("gather", "indices", indices, table.shape[0])
         options = _options(table, order, max_blocks, fill_value, implementation)
-        rows = _gather_jit(*_compat.match_varying(table, ids.reshape(-1)), options)
-        return rows.reshape(*ids.shape, *table.shape[1:])
+        return _gather_jit(*_compat.match_varying(table, ids), options)
 
 
 def _options(

@@ -16,9 +16,10 @@ from jaxdirect.hostmem._workspace import scatter_workspace_bytes
 
 
 def _results(platform: str, rows: Any, ids: Any, *, num_rows: int) -> list:
-    table = jax.ShapeDtypeStruct((num_rows, *rows.shape[1:]), rows.dtype)
-    columns = math.prod(rows.shape[1:])
-    workspace = scatter_workspace_bytes(ids.shape[0], columns) if platform == "cuda" else 0
+    row = rows.shape[len(ids.shape) :]
+    table = jax.ShapeDtypeStruct((num_rows, *row), rows.dtype)
+    needed = scatter_workspace_bytes(math.prod(ids.shape), math.prod(row))
+    workspace = needed if platform == "cuda" else 0
     return [table, jax.ShapeDtypeStruct((workspace,), jnp.uint8)]
 
 
@@ -28,15 +29,17 @@ def _accumulator(dtype: Any) -> Any:
 
 
 def _reference(rows: Array, ids: Array, *, num_rows: int) -> tuple[Array]:
-    table = jnp.zeros((num_rows, *rows.shape[1:]), _accumulator(rows.dtype))
+    table = jnp.zeros((num_rows, *rows.shape[ids.ndim :]), _accumulator(rows.dtype))
     # Negative numbers count from the end in JAX; here they are no rows.
     ids = jnp.where(ids < 0, num_rows, ids)
     return (table.at[ids].add(rows.astype(table.dtype), mode="drop").astype(rows.dtype),)
 
 
 def _sharding_rule(rows_rank: int, ids_rank: int, *, num_rows: int) -> tuple:
-    row = tuple(f"d{axis}" for axis in range(rows_rank - 1))
-    return f"b {' '.join(row)}, b -> n {' '.join(row)}", ("b", "n")
+    row = [f"d{axis}" for axis in range(rows_rank - ids_rank)]
+    batch = [f"b{axis}" for axis in range(ids_rank)]
+    rule = f"{' '.join([*batch, *row])}, {' '.join(batch)} -> {' '.join(['n', *row])}"
+    return rule, (*batch, "n")
 
 
 def _batch(op: Any, axis_size: int, batched: list[bool], rows: Array, ids: Array) -> tuple[Array]:
@@ -81,7 +84,7 @@ _scatter_add.defvjp(_fwd, _bwd, symbolic_zeros=True)
 def scatter_add(
     rows: Array, ids: Array, num_rows: int, *, implementation: str = "auto"
 ) -> Array:
-    """Sums `rows` `[n, *row]` into a zero table `[num_rows, *row]` at `ids` `[n]`.
+    """Sums `rows` `[*batch, *row]` into a zero table `[num_rows, *row]` at `ids` `[*batch]`.
 
     Rows with equal ids are summed in the order in which they come, so that the same
     inputs give the same bits; float16 and shorter are summed in float32. Ids outside

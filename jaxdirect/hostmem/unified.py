@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import SingleDeviceSharding
 from jaxtyping import Array
@@ -15,6 +16,8 @@ from jaxdirect.hostmem import _checks, _pages
 _PAGE = 4096
 # XLA:CPU uses a NumPy array's memory as it is from this alignment on.
 _CPU_ALIGNMENT = 64
+# XLA:GPU refuses buffers that start elsewhere.
+_GPU_ALIGNMENT = 16
 
 
 def empty(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
@@ -89,7 +92,8 @@ def unified(array: Any, *, device: Any = None) -> Array:
     Raises:
         TypeError: not an array, a tracer, or a dtype that JAX does not have.
         ValueError: a scalar, not C-contiguous, a byte order that is not the machine's,
-            memory mapped read-only, or a sharding that splits rows.
+            memory mapped read-only, an address that is no multiple of 16 bytes on a
+            GPU, or a sharding that splits rows.
         RuntimeError: a GPU is asked for but the CUDA module was not built, or the driver
             refuses the pages (its message and a remedy).
 
@@ -148,23 +152,21 @@ def _check_array(array: Any) -> None:
         )
     if array.ndim == 0:
         raise ValueError("unified: array must have at least one axis, got a scalar")
+    if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == np.bool_):
+        raise TypeError(f"unified: dtype must be one that JAX has, got {array.dtype}")
     if not array.dtype.isnative:
         raise ValueError(
             f"unified: array must be in the machine's byte order, got {array.dtype.str}; "
             "convert it with array.astype(array.dtype.newbyteorder('='))"
         )
-    try:
-        known = jax.dtypes.canonicalize_dtype(array.dtype, allow_extended_dtype=False)
-    except TypeError:
-        known = None
-    if known is None or array.dtype.hasobject:
-        raise TypeError(f"unified: dtype must be one that JAX has, got {array.dtype}")
     _checks.check_whole_bytes("unified", array.dtype)
     if not array.flags.c_contiguous:
         raise ValueError(
             f"unified: array must be C-contiguous, got strides {array.strides} for shape "
             f"{array.shape}; copy it with numpy.ascontiguousarray(array)"
         )
+    if array.size:
+        _pages.check_writable(array)
 
 
 def _shard(array: np.ndarray, index: tuple[slice, ...], device: jax.Device) -> Array:
@@ -176,6 +178,11 @@ def _shard(array: np.ndarray, index: tuple[slice, ...], device: jax.Device) -> A
         )
     host = SingleDeviceSharding(device, memory_kind="pinned_host")
     if device.platform == "gpu" and view.size:
+        if view.ctypes.data % _GPU_ALIGNMENT:
+            raise ValueError(
+                f"unified: on a GPU an array must start at a multiple of {_GPU_ALIGNMENT} bytes, "
+                f"got address {view.ctypes.data:#x}; copy it into jaxdirect.empty(shape, dtype)"
+            )
         return _pages.register(view, device)
     if device.platform == "cpu" and view.ctypes.data % _CPU_ALIGNMENT and view.size:
         aligned = empty(view.shape, view.dtype)
