@@ -1,6 +1,7 @@
 """Getting data to the GPU without waste, for JAX."""
 
 from jaxdirect._ffi import export_checks
+from jaxdirect._info import include_dir, show_config
 from jaxdirect.hostmem.csr import CSRGraph
 from jaxdirect.hostmem.explain import explain_gather
 from jaxdirect.hostmem.gather import gather
@@ -14,7 +15,9 @@ __all__ = [
     "explain_gather",
     "export_checks",
     "gather",
+    "include_dir",
     "is_unified",
     "sample_neighbors",
+    "show_config",
     "unified",
 ]

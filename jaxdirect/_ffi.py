@@ -99,9 +99,7 @@ def _attribute(value: Any) -> Any:
     raise TypeError(f"attribute must be an integer or a float, got {type(value).__name__}")
 
 
-def native_call(
-    target: str, results: Any, *operands: jax.Array, **attributes: int | float
-) -> Any:
+def native_call(target: str, results: Any, *operands: jax.Array, **attributes: int | float) -> Any:
     """One FFI call with normalised attributes."""
     call = jax.ffi.ffi_call(target, results)
     return call(*operands, **{name: _attribute(value) for name, value in attributes.items()})

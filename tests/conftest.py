@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
@@ -26,11 +27,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="needs a GPU"))
 
 
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> None:
-    del item
-    required = os.environ.get("JAXDIRECT_REQUIRE_GPU") == "1"
-    if required and call.excinfo is not None and call.excinfo.errisinstance(pytest.skip.Exception):
-        pytest.fail(f"skipped although JAXDIRECT_REQUIRE_GPU=1: {call.excinfo.value}")
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator:
+    report = yield
+    if report.skipped and os.environ.get("JAXDIRECT_REQUIRE_GPU") == "1":
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped although JAXDIRECT_REQUIRE_GPU=1"
+    return report
 
 
 @pytest.fixture

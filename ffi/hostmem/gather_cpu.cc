@@ -1,22 +1,19 @@
 #include "hostmem/gather.h"
 
+#include <algorithm>
 #include <cstring>
+
+#include "common/host_memory.h"
 
 namespace jaxdirect::hostmem {
 namespace {
 
-// Enough rows ahead to hide a cache miss, few enough to stay in the line-fill buffers.
-constexpr int64_t kPrefetchAhead = 12;
 constexpr int64_t kLine = 64;
-constexpr int64_t kLinesAhead = 4;  // the hardware prefetcher follows the rest of a row
+// Lines under way at a time: what a core's miss buffers hold, and a little more.
+constexpr int64_t kLinesAhead = 32;
+constexpr int64_t kLinesOfARow = 4;  // the hardware prefetcher follows the rest of it
+constexpr int64_t kCacheBytes = int64_t{1} << 20;  // tables up to this size need no help
 constexpr int64_t kPieceBytes = int64_t{256} << 10;
-
-int64_t load_id(const GatherArgs& args, int64_t i) {
-  return args.ids_64 ? static_cast<const int64_t*>(args.ids)[i]
-                     : static_cast<const int32_t*>(args.ids)[i];
-}
-
-bool is_row(const GatherArgs& args, int64_t id) { return id >= 0 && id < args.num_rows; }
 
 void fill_row(const GatherArgs& args, std::byte* row) {
   int64_t done = 0;
@@ -24,24 +21,26 @@ void fill_row(const GatherArgs& args, std::byte* row) {
   std::memcpy(row + done, args.fill, args.row_bytes - done);
 }
 
-void prefetch_row(const GatherArgs& args, int64_t i) {
-  const int64_t id = load_id(args, i);
-  if (!is_row(args, id)) return;
-  const std::byte* row = args.table + id * args.row_bytes;
-  for (int64_t line = 0; line < kLinesAhead && line * kLine < args.row_bytes; ++line) {
-    __builtin_prefetch(row + line * kLine, 0, 0);
-  }
-}
-
 // kBytes > 0 fixes the row length, so that the copy becomes a few vector moves.
-template <int64_t kBytes>
+template <typename Id, int64_t kBytes>
 void gather_piece(const GatherArgs& args, int64_t begin, int64_t end) {
+  const auto* ids = static_cast<const Id*>(args.ids);
   const int64_t row_bytes = kBytes > 0 ? kBytes : args.row_bytes;
+  const int64_t row_lines = std::min((row_bytes + kLine - 1) / kLine, kLinesOfARow);
+  const bool prefetch = args.num_rows * row_bytes > kCacheBytes;
+  const int64_t ahead = prefetch ? kLinesAhead / row_lines : 0;
+  const auto num_rows = static_cast<uint64_t>(args.num_rows);
+
   for (int64_t i = begin; i < end; ++i) {
-    if (i + kPrefetchAhead < end) prefetch_row(args, i + kPrefetchAhead);
-    const int64_t id = load_id(args, i);
+    if (prefetch && i + ahead < end) {
+      const auto next = static_cast<uint64_t>(static_cast<int64_t>(ids[i + ahead]));
+      const std::byte* row = args.table + (next < num_rows ? next : 0) * row_bytes;
+      for (int64_t line = 0; line < row_lines; ++line) __builtin_prefetch(row + line * kLine);
+    }
+    // A negative id is a large one here, and so no row either.
+    const auto id = static_cast<uint64_t>(static_cast<int64_t>(ids[i]));
     std::byte* row = args.rows + i * row_bytes;
-    if (is_row(args, id)) {
+    if (id < num_rows) {
       std::memcpy(row, args.table + id * row_bytes, row_bytes);
     } else {
       fill_row(args, row);
@@ -51,18 +50,19 @@ void gather_piece(const GatherArgs& args, int64_t begin, int64_t end) {
 
 using Piece = void (*)(const GatherArgs&, int64_t, int64_t);
 
+template <typename Id>
 Piece choose_piece(int64_t row_bytes) {
   switch (row_bytes) {
-    case 1: return gather_piece<1>;
-    case 2: return gather_piece<2>;
-    case 4: return gather_piece<4>;
-    case 8: return gather_piece<8>;
-    case 16: return gather_piece<16>;
-    case 32: return gather_piece<32>;
-    case 64: return gather_piece<64>;
-    case 128: return gather_piece<128>;
-    case 256: return gather_piece<256>;
-    default: return gather_piece<0>;
+    case 1: return gather_piece<Id, 1>;
+    case 2: return gather_piece<Id, 2>;
+    case 4: return gather_piece<Id, 4>;
+    case 8: return gather_piece<Id, 8>;
+    case 16: return gather_piece<Id, 16>;
+    case 32: return gather_piece<Id, 32>;
+    case 64: return gather_piece<Id, 64>;
+    case 128: return gather_piece<Id, 128>;
+    case 256: return gather_piece<Id, 256>;
+    default: return gather_piece<Id, 0>;
   }
 }
 
@@ -70,7 +70,9 @@ Piece choose_piece(int64_t row_bytes) {
 
 Status gather(const Executor& executor, const GatherArgs& args) {
   if (args.count == 0 || args.row_bytes == 0) return Status::ok();
-  const Piece piece = choose_piece(args.row_bytes);
+  advise_huge_pages(args.rows, args.count * args.row_bytes);
+  const Piece piece =
+      args.ids_64 ? choose_piece<int64_t>(args.row_bytes) : choose_piece<int32_t>(args.row_bytes);
   const int64_t grain = std::max<int64_t>(64, kPieceBytes / args.row_bytes);
   parallel_for(executor, args.count, grain,
                [&](int64_t begin, int64_t end) { piece(args, begin, end); });

@@ -2,6 +2,7 @@
 #include <bit>
 #include <vector>
 
+#include "hostmem/philox_cpu.h"
 #include "hostmem/sample.h"
 
 namespace jaxdirect::hostmem {
@@ -10,7 +11,7 @@ namespace {
 // A block's picks are drawn and prefetched before any of them is read.
 constexpr int64_t kBlockEdges = 256;
 constexpr int64_t kBlockSeeds = 64;
-constexpr int64_t kPieceEdges = 8192;
+constexpr int64_t kPieceEdges = 2048;
 
 // The offsets that one seed has taken: open addressing, emptied by a new stamp.
 class TakenSet {
@@ -49,10 +50,12 @@ class TakenSet {
 // Calls visit(j, u) with draw j for j in [0, fanout).
 template <typename Visit>
 void for_each_draw(PhiloxKey key, int64_t fanout, const Visit& visit) {
-  for (int64_t j = 0; j < fanout; j += 2) {
-    const PhiloxPair pair = philox_pair(key, static_cast<uint32_t>(j / 2));
-    visit(j, pair.even);
-    if (j + 1 < fanout) visit(j + 1, pair.odd);
+  static const PhiloxBatch batch = choose_philox_batch();
+  uint64_t draws[kBatchDraws];
+  for (int64_t first = 0; first < fanout; first += kBatchDraws) {
+    batch(key, static_cast<uint32_t>(first / 2), draws);
+    const int64_t last = std::min(first + kBatchDraws, fanout);
+    for (int64_t j = first; j < last; ++j) visit(j, draws[j - first]);
   }
 }
 

@@ -15,6 +15,7 @@ import dataclasses
 import os
 import queue
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -100,17 +101,6 @@ class _Registry:
             return sum(segment.stop - segment.start for segment in self._segments)
 
 
-class _Lease:
-    """What one JAX array holds: segments, and the NumPy array whose pages they are."""
-
-    def __init__(self, segments: list[_Segment], array: np.ndarray) -> None:
-        self._held = (segments, array)
-
-    def __del__(self) -> None:
-        # Any thread may run this, one of XLA's too: it must neither wait nor call CUDA.
-        _returned.put(self._held)
-
-
 @dataclasses.dataclass(frozen=True)
 class _PinnedView:
     """What `jax.dlpack.from_dlpack` takes: a capsule, and the GPU that shall see it."""
@@ -126,6 +116,20 @@ class _PinnedView:
 
 
 _returned: queue.SimpleQueue = queue.SimpleQueue()
+
+
+class _Lease:
+    """What one JAX array holds: segments, and the NumPy array whose pages they are."""
+
+    def __init__(self, segments: list[_Segment], array: np.ndarray) -> None:
+        self._held = (segments, array)
+
+    def __del__(self, put: Callable = _returned.put) -> None:
+        # Any thread may run this, one of XLA's too: it must neither wait nor call CUDA.
+        # It may run while the interpreter exits, when this module's names are gone.
+        put(self._held)
+
+
 _state_lock = threading.Lock()
 _registry: _Registry | None = None
 _devices: set[int] = set()  # GPUs that may be reading registered pages

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Int
 
 from jaxdirect import _ffi
@@ -17,7 +18,7 @@ from jaxdirect.hostmem import _checks
 _CHUNK = 1 << 24  # elements that `validate` looks at together
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, init=False)
 class CSRGraph:
     """A graph whose row v lists the nodes that node v draws from.
 
@@ -46,12 +47,15 @@ class CSRGraph:
     indptr: Int[Array, " rows_plus_one"]
     indices: Int[Array, " edges"]
 
-    def __post_init__(self) -> None:
-        for name in ("indptr", "indices"):
-            value = getattr(self, name)
+    def __init__(
+        self,
+        indptr: Int[Array | np.ndarray, " rows_plus_one"],
+        indices: Int[Array | np.ndarray, " edges"],
+    ) -> None:
+        for name, value in (("indptr", indptr), ("indices", indices)):
             _check_type(name, value)
-            if isinstance(value, np.ndarray):
-                object.__setattr__(self, name, _to_device(value))
+            array = _to_device(value) if isinstance(value, np.ndarray) else value
+            object.__setattr__(self, name, array)
         self.check()
         _check_ends(self.indptr, self.num_edges)
 
@@ -103,7 +107,7 @@ class CSRGraph:
             Traceback (most recent call last):
             ValueError: CSRGraph: indices must hold nodes in [0, 1), got 5 at position 0
         """
-        if isinstance(self.indptr, jax.core.Tracer) or isinstance(self.indices, jax.core.Tracer):
+        if isinstance(self.indptr, Tracer) or isinstance(self.indices, Tracer):
             raise TypeError("CSRGraph: validate needs values, got a tracer; call it outside jit")
         indptr, indices = _host_view(self.indptr), _host_view(self.indices)
         _raise_ends(indptr[0], indptr[-1], self.num_edges)
@@ -158,7 +162,7 @@ def _check_type(name: str, value: Any) -> None:
 
 
 def _to_device(array: np.ndarray) -> Array:
-    if array.dtype == np.int64 and not jax.config.jax_enable_x64:
+    if array.dtype == np.int64 and jax.dtypes.canonicalize_dtype(np.int64) == np.int32:
         bounds = np.iinfo(np.int32)
         if array.size == 0 or (array.min() >= bounds.min and array.max() <= bounds.max):
             array = array.astype(np.int32)
@@ -167,7 +171,7 @@ def _to_device(array: np.ndarray) -> Array:
 
 
 def _check_ends(indptr: Array, num_edges: int) -> None:
-    if isinstance(indptr, jax.core.Tracer) or indptr.is_deleted():
+    if isinstance(indptr, Tracer) or indptr.is_deleted():
         return
     if not indptr.is_fully_replicated:  # each shard is an indptr of its own
         return

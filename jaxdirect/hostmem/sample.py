@@ -181,10 +181,14 @@ def sample_neighbors(
 
 
 def _state(key: Array, ids: Array) -> Array:
-    """The stream of each seed, split over devices as the seeds are."""
+    """A Philox key for each seed, split over devices as the seeds are."""
     mesh, (spec,) = _compat.explicit_sharding((ids,))
-    sharding = None if mesh is None else NamedSharding(mesh, PartitionSpec(*spec))
-    return jax.random.bits(key, (ids.shape[0], 2), jnp.uint32, out_sharding=sharding)
+    sharding = None if mesh is None else NamedSharding(mesh, PartitionSpec(*spec, None))
+    words = jax.random.bits(key, (1, 2), jnp.uint32)
+    shape = (ids.shape[0], 2)
+    number = jax.lax.broadcasted_iota(jnp.uint32, shape, 0, out_sharding=sharding)
+    column = jax.lax.broadcasted_iota(jnp.uint32, shape, 1, out_sharding=sharding)
+    return words + number * column  # word 1 tells seeds apart
 
 
 def _check_graph(graph: Any) -> None:

@@ -81,9 +81,7 @@ def _bwd(num_rows: int, implementation: str, ids: Array, cotangent: Any) -> tupl
 _scatter_add.defvjp(_fwd, _bwd, symbolic_zeros=True)
 
 
-def scatter_add(
-    rows: Array, ids: Array, num_rows: int, *, implementation: str = "auto"
-) -> Array:
+def scatter_add(rows: Array, ids: Array, num_rows: int, *, implementation: str = "auto") -> Array:
     """Sums `rows` `[*batch, *row]` into a zero table `[num_rows, *row]` at `ids` `[*batch]`.
 
     Rows with equal ids are summed in the order in which they come, so that the same

@@ -121,9 +121,7 @@ def unified(array: Any, *, device: Any = None) -> Array:
     with _checks.native_width(array.dtype):
         shards = [
             _shard(array, index, shard_device)
-            for shard_device, index in sharding.addressable_devices_indices_map(
-                array.shape
-            ).items()
+            for shard_device, index in sharding.addressable_devices_indices_map(array.shape).items()
         ]
         if isinstance(sharding, SingleDeviceSharding):
             return shards[0]

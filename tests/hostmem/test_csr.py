@@ -96,7 +96,7 @@ def test_concrete_arrays_are_checked_inside_jit():
             INDPTR,
             INDICES.astype(np.uint8),
             TypeError,
-            r"indices must be .*uint8; cast with indices",
+            r"must be .* got uint8; cast with indices",
         ),
         (INDPTR + 1, INDICES, ValueError, "indptr must start with 0, got 1"),
         (INDPTR, INDICES[:4], ValueError, "end with the number of indices, 4, got 5"),
@@ -133,6 +133,7 @@ def test_int32_indptr_cannot_count_past_int32():
     ("indptr", "indices", "message"),
     [
         ([0, 3, 2, 5], INDICES, "indptr must never decrease, got 2 after 3 at position 2"),
+        ([0, 3, 4, 2, 5], INDICES, "indptr must never decrease, got 2 after 4 at position 3"),
         (INDPTR, [1, 2, 3, 1, -1], r"nodes in \[0, 3\), got 3 at position 2"),
         (INDPTR, [1, 2, 0, 1, -1], r"nodes in \[0, 3\), got -1 at position 4"),
     ],
