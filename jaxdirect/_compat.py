@@ -30,9 +30,10 @@ def with_host_type(x: jax.Array) -> jax.Array:
     return jax.device_put(typed, x.sharding)
 
 
-def enable_x64() -> contextlib.AbstractContextManager:
-    """Within it, 64-bit types keep their width."""
-    return jax.enable_x64(True)
+def native_width(*dtypes: Any) -> contextlib.AbstractContextManager:
+    """A context in which 64-bit `dtypes` keep their width whatever `jax_enable_x64` says."""
+    wide = any(dtype is not None and np.dtype(dtype).itemsize == 8 for dtype in dtypes)
+    return jax.enable_x64(True) if wide else contextlib.nullcontext()
 
 
 def explicit_sharding(operands: tuple[jax.Array, ...]) -> tuple[Any, tuple[PartitionSpec, ...]]:

@@ -110,22 +110,25 @@ class Op:
     """A native operation.
 
     Attributes:
+        name: the public function's name, for messages.
         target: the FFI target, the same on every platform.
         results: `(platform, *operand types, **attributes)` to the types of all FFI results.
         num_outputs: how many of those are outputs; the rest is workspace and dropped.
         reference: `(*operands, **attributes)` to the outputs, in plain JAX.
-        sharding_rule: einsum-like rule for `custom_partitioning`, for operands of given ranks.
-        replicated: factors of that rule along which nothing may be split.
+        sharding_rule: operand ranks to an einsum-like rule for `custom_partitioning`, and the
+            factors of that rule along which nothing may be split.
         batch: `(op call, axis_size, batched flags, *operands)` to the batched outputs.
+        whole: operands, by number and name, that may be neither split over a mesh nor batched.
     """
 
+    name: str
     target: str
     results: Callable[..., Sequence[jax.ShapeDtypeStruct]]
     num_outputs: int
     reference: Callable[..., tuple[jax.Array, ...]]
     sharding_rule: Callable[..., tuple[str, tuple[str, ...]]]
     batch: Callable[..., tuple[jax.Array, ...]]
-    check_sharding: Callable[..., None] | None = None
+    whole: tuple[tuple[int, str], ...] = ()
 
     def __call__(
         self, *operands: jax.Array, implementation: str = "auto", **attributes: int | float
@@ -146,7 +149,8 @@ def _platform_branches(op: Op, implementation: str, attributes: dict[str, Any]) 
         return tuple(outputs[: op.num_outputs])
 
     def reference(*operands: jax.Array) -> tuple[jax.Array, ...]:
-        return tuple(op.reference(*operands, **attributes))
+        with _compat.native_width(*(operand.dtype for operand in operands)):
+            return tuple(op.reference(*operands, **attributes))
 
     if implementation == "reference":
         return reference
@@ -158,30 +162,32 @@ def _platform_branches(op: Op, implementation: str, attributes: dict[str, Any]) 
     if implementation == "native":
         platform = "cuda" if jax.default_backend() == "gpu" else jax.default_backend()
         if platform not in available:
-            raise RuntimeError(f"{op.target}: implementation='native': {missing(platform)}")
+            raise RuntimeError(f"{op.name}: implementation='native': {missing(platform)}")
     if not available:
         return reference
     default = None if implementation == "native" else reference
 
     def choose(*operands: jax.Array) -> tuple[jax.Array, ...]:
-        return jax.lax.platform_dependent(*operands, default=default, **available)
+        # A partitioned call is traced again where the caller's settings are gone.
+        with _compat.native_width(*(operand.dtype for operand in operands)):
+            return jax.lax.platform_dependent(*operands, default=default, **available)
 
     return choose
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _composed(op: Op, implementation: str, ranks: tuple[int, ...], static: tuple) -> Callable:
     if implementation not in IMPLEMENTATIONS:
         raise ValueError(
-            f"implementation must be one of {', '.join(IMPLEMENTATIONS)}, got {implementation!r}"
+            f"{op.name}: implementation must be one of {', '.join(IMPLEMENTATIONS)}, "
+            f"got {implementation!r}"
         )
     run = _platform_branches(op, implementation, dict(static))
     rule, replicated = op.sharding_rule(*ranks, **dict(static))
     partitioned = custom_partitioning(run)
 
     def partition(mesh: Any, operands: Any, results: Any) -> Any:
-        if op.check_sharding is not None:
-            op.check_sharding(*(operand.sharding.spec for operand in operands))
+        _check_whole(op, [operand.sharding.spec for operand in operands])
         shardings = [jax.tree.map(lambda x: x.sharding, side) for side in (results, operands)]
         return mesh, run, *shardings
 
@@ -194,8 +200,7 @@ def _composed(op: Op, implementation: str, ranks: tuple[int, ...], static: tuple
         if mesh is None:
             return partitioned(*operands)
         # Over a mesh with explicit axes the types say already how everything is split.
-        if op.check_sharding is not None:
-            op.check_sharding(*specs)
+        _check_whole(op, specs)
         outputs = _output_specs(rule, replicated, specs)
         split = jax.shard_map(run, mesh=mesh, in_specs=specs, out_specs=outputs, check_vma=False)
         return split(*operands)
@@ -206,10 +211,25 @@ def _composed(op: Op, implementation: str, ranks: tuple[int, ...], static: tuple
 
     @batched.def_vmap
     def _(axis_size: int, in_batched: list[bool], *operands: jax.Array) -> Any:
+        for index, name in op.whole:
+            if in_batched[index]:
+                raise ValueError(
+                    f"{op.name}: vmap over {name} is not supported, because it would copy it; "
+                    "map over the other arguments, with in_axes=None for this one"
+                )
         outputs = op.batch(again, axis_size, in_batched, *operands)
         return outputs, tuple(True for _ in outputs)
 
     return batched
+
+
+def _check_whole(op: Op, specs: Sequence[PartitionSpec]) -> None:
+    for index, name in op.whole:
+        if any(axis is not None for axis in specs[index]):
+            raise ValueError(
+                f"{op.name}: {name} must be replicated over the mesh under plain jit, got "
+                f"{specs[index]}; to let each device use its own part, call it in jax.shard_map"
+            )
 
 
 def _output_specs(rule: str, replicated: tuple[str, ...], specs: tuple) -> tuple:

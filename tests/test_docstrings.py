@@ -6,8 +6,9 @@ import doctest
 import importlib
 import pkgutil
 
-import jaxdirect
 import pytest
+
+import jaxdirect
 
 MODULES = sorted(
     module.name

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdirect import _compat, _ffi
+from jaxdirect import _ffi
 
 
 def check_table(op: str, table: Any) -> None:
@@ -50,12 +49,6 @@ def check_reachable(op: str, name: str, array: jax.Array) -> None:
 def _under_jit() -> bool:
     # Under jit, scan and the like every operation is staged, even one on constants.
     return isinstance(jax.lax.add(np.int32(0), np.int32(0)), jax.core.Tracer)
-
-
-def native_width(*dtypes: Any) -> contextlib.AbstractContextManager:
-    """A context in which 64-bit `dtypes` keep their width whatever `jax_enable_x64` says."""
-    wide = any(dtype is not None and np.dtype(dtype).itemsize == 8 for dtype in dtypes)
-    return _compat.enable_x64() if wide else contextlib.nullcontext()
 
 
 def index_array(op: str, name: str, ids: Any, num_rows: int) -> jax.Array:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from jaxdirect import _ffi
-from jaxdirect.hostmem import _checks, _philox
+from jaxdirect.hostmem import _philox
 
 _MAX_DEGREE = np.iinfo(np.int32).max
 
@@ -61,14 +61,6 @@ def reference(
     **_: int,
 ) -> tuple[Array, Array, Array]:
     """Neighbours, edge ids and counts, as `sample_neighbors` states them."""
-    # A sharded call is traced again where the caller's context is gone.
-    with _checks.native_width(indptr.dtype, indices.dtype, seeds.dtype):
-        return _sample(indptr, indices, seeds, state, fanout, bool(replace))
-
-
-def _sample(
-    indptr: Array, indices: Array, seeds: Array, state: Array, fanout: int, replace: bool
-) -> tuple[Array, Array, Array]:
     indptr, indices = (
         jax.device_put(x, jax.memory.Space.Device) if _ffi.in_host_space(x) else x
         for x in (indptr, indices)

@@ -12,8 +12,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Int
 
-from jaxdirect import _ffi
-from jaxdirect.hostmem import _checks
+from jaxdirect import _compat, _ffi
 
 _CHUNK = 1 << 24  # elements that `validate` looks at together
 
@@ -166,7 +165,7 @@ def _to_device(array: np.ndarray) -> Array:
         bounds = np.iinfo(np.int32)
         if array.size == 0 or (array.min() >= bounds.min and array.max() <= bounds.max):
             array = array.astype(np.int32)
-    with _checks.native_width(array.dtype):
+    with _compat.native_width(array.dtype):
         return jnp.asarray(array)
 
 
@@ -179,7 +178,7 @@ def _check_ends(indptr: Array, num_edges: int) -> None:
     if on_host:
         ends = _host_view(indptr)[[0, -1]]
     else:
-        with jax.ensure_compile_time_eval(), _checks.native_width(indptr.dtype):
+        with jax.ensure_compile_time_eval(), _compat.native_width(indptr.dtype):
             ends = np.asarray(indptr[np.array([0, -1], np.int32)])
     _raise_ends(ends[0], ends[1], num_edges)
 

@@ -63,31 +63,19 @@ def _sharding_rule(table_rank: int, ids_rank: int, **_: int) -> tuple[str, tuple
     return rule, ("n", *row)
 
 
-def _check_sharding(table: Any, ids: Any) -> None:
-    if any(axis is not None for axis in table):
-        raise ValueError(
-            "gather: table must be replicated over the mesh under plain jit, got "
-            f"{table}; gather a row-sharded table inside jax.shard_map"
-        )
-
-
 def _batch(op: Any, axis_size: int, batched: list[bool], table: Array, ids: Array) -> tuple[Array]:
-    if batched[0]:
-        raise ValueError(
-            "gather: vmap over the table is not supported, because it would copy the table; "
-            "map over the indices alone with in_axes=(None, 0)"
-        )
     return op(table, ids)
 
 
 _op = _ffi.Op(
+    name="gather",
     target="jaxdirect_hostmem_gather",
     results=_results,
     num_outputs=1,
     reference=_reference,
     sharding_rule=_sharding_rule,
     batch=_batch,
-    check_sharding=_check_sharding,
+    whole=((0, "table"),),
 )
 
 
@@ -123,7 +111,7 @@ _gather_jit = jax.jit(_gather, static_argnums=2)
 
 
 def gather(
-    table: Shaped[Array, "num_rows *row"],
+    table: Shaped[Array, num_rows * row],
     indices: Int[ArrayLike, "*batch"],
     *,
     fill_value: complex = 0,
@@ -172,7 +160,7 @@ def gather(
                [0., 0., 0.]], dtype=float32)
     """
     _checks.check_table("gather", table)
-    with _checks.native_width(table.dtype, getattr(indices, "dtype", None)):
+    with _compat.native_width(table.dtype, getattr(indices, "dtype", None)):
         ids = _checks.index_array("gather", "indices", indices, table.shape[0])
         options = _options(table, order, max_blocks, fill_value, implementation)
         return _gather_jit(*_compat.match_varying(table, ids), options)

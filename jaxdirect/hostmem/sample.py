@@ -67,22 +67,8 @@ def _sharding_rule(*_: int, **__: int) -> tuple[str, tuple[str, ...]]:
     return "v, e, b, b two -> b f, b f, b", ("v", "e", "two", "f")
 
 
-def _check_sharding(indptr: Any, indices: Any, *_: Any) -> None:
-    for name, spec in (("indptr", indptr), ("indices", indices)):
-        if any(axis is not None for axis in spec):
-            raise ValueError(
-                f"sample_neighbors: graph.{name} must be replicated over the mesh under plain "
-                f"jit, got {spec}; sample a sharded graph inside jax.shard_map"
-            )
-
-
 def _batch(op: Any, axis_size: int, batched: list[bool], *operands: Array) -> tuple[Array, ...]:
     indptr, indices, seeds, state = operands
-    if batched[0] or batched[1]:
-        raise ValueError(
-            "sample_neighbors: vmap over the graph is not supported, because it would copy the "
-            "graph; map over seeds and keys alone with in_axes=None for the graph"
-        )
     seeds, state = (
         x if flag else jnp.broadcast_to(x, (axis_size, *x.shape))
         for x, flag in zip((seeds, state), batched[2:], strict=True)
@@ -92,13 +78,14 @@ def _batch(op: Any, axis_size: int, batched: list[bool], *operands: Array) -> tu
 
 
 _op = _ffi.Op(
+    name="sample_neighbors",
     target="jaxdirect_hostmem_sample_neighbors",
     results=_results,
     num_outputs=3,
     reference=reference,
     sharding_rule=_sharding_rule,
     batch=_batch,
-    check_sharding=_check_sharding,
+    whole=((0, "graph.indptr"), (1, "graph.indices")),
 )
 
 
@@ -171,7 +158,7 @@ def sample_neighbors(
     _check_key(key)
     shape = np.shape(seeds)
     dtypes = graph.indptr.dtype, graph.indices.dtype, getattr(seeds, "dtype", None)
-    with _checks.native_width(*dtypes):
+    with _compat.native_width(*dtypes):
         ids = _checks.index_array("sample_neighbors", "seeds", seeds, graph.num_nodes).reshape(-1)
         state = _state(key, ids)
         operands = _compat.match_varying(graph.indptr, graph.indices, ids, state)

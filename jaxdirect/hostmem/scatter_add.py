@@ -51,6 +51,7 @@ def _batch(op: Any, axis_size: int, batched: list[bool], rows: Array, ids: Array
 
 
 _op = _ffi.Op(
+    name="scatter_add",
     target="jaxdirect_hostmem_scatter_add",
     results=_results,
     num_outputs=1,

@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import SingleDeviceSharding
 from jaxtyping import Array
 
-from jaxdirect import _ffi
+from jaxdirect import _compat, _ffi
 from jaxdirect.hostmem import _checks, _pages
 
 _PAGE = 4096
@@ -118,7 +118,7 @@ def unified(array: Any, *, device: Any = None) -> Array:
         np.copyto(copy, np.asarray(array))
         array = copy
     _check_array(array)
-    with _checks.native_width(array.dtype):
+    with _compat.native_width(array.dtype):
         shards = [
             _shard(array, index, shard_device)
             for shard_device, index in sharding.addressable_devices_indices_map(array.shape).items()

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import jax
-import jaxdirect
 import numpy as np
 import pytest
+
+import jaxdirect
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "custom_op"
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import jaxdirect
-from jaxdirect import _compat
 
 INDPTR = np.array([0, 2, 2, 5], np.int32)
 INDICES = np.array([1, 2, 0, 1, 2], np.int32)
@@ -28,7 +27,7 @@ def test_no_nodes():
 @pytest.mark.parametrize("make", [np.asarray, jnp.asarray, jaxdirect.unified])
 @pytest.mark.parametrize("dtype", [np.int32, np.int64])
 def test_accepts_host_device_and_unified_arrays(make, dtype):
-    with _compat.enable_x64():
+    with jax.enable_x64(True):
         arrays = make(INDPTR.astype(dtype)), make(INDICES.astype(dtype))
     graph = jaxdirect.CSRGraph(*arrays).validate()
     np.testing.assert_array_equal(graph.indptr, INDPTR)
@@ -47,7 +46,7 @@ def test_int64_numpy_stays_wide_where_int32_would_wrap():
 
 
 def test_int64_numpy_stays_wide_with_x64():
-    with _compat.enable_x64():
+    with jax.enable_x64(True):
         graph = jaxdirect.CSRGraph(INDPTR.astype(np.int64), INDICES.astype(np.int64))
     assert graph.indptr.dtype == graph.indices.dtype == np.int64
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import jaxdirect
 import numpy as np
+
+import jaxdirect
 
 TABLE = np.arange(300, dtype=np.float32).reshape(100, 3)
 IDS = np.array([5, 99, -1, 100, 0], np.int32)

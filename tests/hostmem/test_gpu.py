@@ -9,10 +9,11 @@ import time
 
 import jax
 import jax.numpy as jnp
-import jaxdirect
 import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+import jaxdirect
 from jaxdirect.hostmem import _pages
 
 pytestmark = pytest.mark.gpu

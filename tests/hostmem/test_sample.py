@@ -14,7 +14,6 @@ from jax.sharding import PartitionSpec as P
 from scipy import stats
 
 import jaxdirect
-from jaxdirect import _compat
 from jaxdirect.hostmem import _philox
 
 FANOUTS = [1, 2, 3, 10, 25, 33, 64, 300]
@@ -89,8 +88,14 @@ def test_bounded_is_exact(rng):
 
 
 @pytest.mark.parametrize("replace", [False, True])
-@pytest.mark.parametrize("fanout", FANOUTS)
-@pytest.mark.parametrize("dtypes", [*itertools.product([np.int32, np.int64], repeat=2)])
+@pytest.mark.parametrize(
+    ("dtypes", "fanout"),
+    [
+        *itertools.product([("int32", "int32"), ("int64", "int64")], FANOUTS),
+        (("int32", "int64"), 25),
+        (("int64", "int32"), 25),
+    ],
+)
 def test_native_equals_reference_and_both_are_right(dtypes, fanout, replace):
     indptr, indices = mixed_graph(fanout)
     graph = jaxdirect.CSRGraph(
@@ -196,7 +201,7 @@ def test_raw_and_typed_keys_agree():
 def test_x64_mode_does_not_change_samples():
     indptr, indices = mixed_graph()
     narrow = sample(jaxdirect.CSRGraph(indptr, indices), np.arange(9), 5)
-    with _compat.enable_x64():
+    with jax.enable_x64(True):
         wide = sample(jaxdirect.CSRGraph(indptr, indices), jnp.arange(9), 5)
     assert wide.neighbors.dtype == np.int64
     np.testing.assert_array_equal(narrow.neighbors, wide.neighbors)
@@ -204,7 +209,7 @@ def test_x64_mode_does_not_change_samples():
 
 def test_edge_ids_are_wide_from_two_to_the_31_edges_on():
     shapes = [jax.ShapeDtypeStruct((n,), np.int64) for n in (5, 2**31)]
-    with _compat.enable_x64():
+    with jax.enable_x64(True):
         out = jax.eval_shape(lambda *x: sample(jaxdirect.CSRGraph(*x), np.arange(4), 3), *shapes)
     assert out.edge_ids.dtype == np.int64
 
@@ -281,7 +286,7 @@ def test_vmap_twice(graph):
 def test_vmap_over_the_graph_is_refused():
     graph = jaxdirect.CSRGraph(*mixed_graph())
     stacked = jax.tree.map(lambda x: jnp.stack([x, x]), graph)
-    with pytest.raises(ValueError, match="vmap over the graph is not supported"):
+    with pytest.raises(ValueError, match=r"vmap over graph.ind.* is not supported"):
         jax.vmap(lambda g: sample(g, jnp.arange(3), 2))(stacked)
 
 
@@ -327,16 +332,20 @@ def test_grad_goes_past_it(graph, wrap):
     np.testing.assert_array_equal(got, np.stack([expected, expected], axis=1))
 
 
+def make_mesh(axis_type):
+    devices = jax.devices() if jax.device_count() > 1 else jax.devices("cpu")
+    return jax.make_mesh((2,), ("x",), axis_types=(axis_type,), devices=devices[:2])
+
+
 @pytest.fixture
 def mesh():
-    return jax.make_mesh((2,), ("x",), axis_types=(AxisType.Auto,))
+    return make_mesh(AxisType.Auto)
 
 
 def replicated(graph, mesh):
     return jax.tree.map(lambda x: jaxdirect.unified(x, device=NamedSharding(mesh, P())), graph)
 
 
-@pytest.mark.skipif(jax.device_count() < 2, reason="needs two devices")
 class TestTwoDevices:
     @pytest.mark.parametrize("implementation", ["native", "reference"])
     @pytest.mark.parametrize("dtype", [np.int32, np.int64])
@@ -358,7 +367,7 @@ class TestTwoDevices:
     def test_explicit_axes(self):
         graph = jaxdirect.CSRGraph(*mixed_graph())
         expected = sample(graph, jnp.arange(100), 5)
-        with jax.set_mesh(jax.make_mesh((2,), ("x",), axis_types=(AxisType.Explicit,))):
+        with jax.set_mesh(make_mesh(AxisType.Explicit)):
             seeds = jax.device_put(jnp.arange(100), P("x"))
             call = jax.jit(lambda *args: sample(*args[:2], 5, args[2]))
             assert "all-gather" not in call.lower(graph, seeds, KEY).compile().as_text()

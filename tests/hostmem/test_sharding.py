@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
-import jaxdirect
 import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+import jaxdirect
 
 TABLE = np.arange(4096, dtype=np.float32).reshape(512, 8)
 IDS = np.arange(-1, 63) * 7
@@ -23,7 +26,10 @@ def mesh(request):
     return make_mesh(request.param)
 
 
-def place(mesh, *, rows=PartitionSpec()):
+WHOLE = PartitionSpec()
+
+
+def place(mesh, *, rows=WHOLE):
     array = jaxdirect.empty(TABLE.shape, TABLE.dtype)
     array[...] = TABLE
     table = jaxdirect.unified(array, device=NamedSharding(mesh, rows))
@@ -46,6 +52,19 @@ def test_plain_jit_stays_split(mesh, implementation):
     np.testing.assert_array_equal(rows, 2 * want())
 
 
+@pytest.mark.parametrize("implementation", ["native", "reference"])
+@pytest.mark.parametrize("dtype", ["int64", "float64"])
+def test_64_bit_tables_keep_their_width(mesh, dtype, implementation):
+    array = jaxdirect.empty(TABLE.shape, dtype)
+    array[...] = TABLE
+    table = jaxdirect.unified(array, device=NamedSharding(mesh, PartitionSpec()))
+    _, ids = place(mesh)
+    rows = jax.jit(functools.partial(jaxdirect.gather, implementation=implementation))(table, ids)
+    assert rows.dtype == dtype
+    assert rows.sharding.spec[0] == "x"
+    np.testing.assert_array_equal(rows, want().astype(dtype))
+
+
 def test_gradient_of_a_consumer_stays_split(mesh):
     table, ids = place(mesh)
     weight = jax.device_put(jnp.ones(8), NamedSharding(mesh, PartitionSpec()))
@@ -59,7 +78,7 @@ def test_gradient_of_a_consumer_stays_split(mesh):
 
 
 def test_vmap_stays_split(mesh):
-    table, ids = place(mesh)
+    table, _ = place(mesh)
     spec = NamedSharding(mesh, PartitionSpec(None, "x"))
     pairs = jax.device_put(IDS.astype(np.int32).reshape(2, 32), spec)
     rows = jax.jit(jax.vmap(jaxdirect.gather, in_axes=(None, 0)))(table, pairs)
@@ -120,5 +139,5 @@ def test_gradient_of_a_shared_device_table_is_summed_over_devices(mesh):
 
 def test_row_sharded_under_plain_jit_is_refused(mesh):
     table, ids = place(mesh, rows=PartitionSpec("x"))
-    with pytest.raises(Exception, match="table must be replicated.*shard_map"):
+    with pytest.raises(Exception, match=r"table must be replicated.*shard_map"):
         jax.jit(jaxdirect.gather)(table, ids)

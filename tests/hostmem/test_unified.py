@@ -6,10 +6,11 @@ import gc
 
 import jax
 import jax.numpy as jnp
-import jaxdirect
 import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+import jaxdirect
 
 DTYPES = ["float16", "bfloat16", "float32", "float64", "int64", "uint8", "bool", "float8_e4m3fn"]
 

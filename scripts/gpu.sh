@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# Build, GPU tests and GPU benchmarks in one call, on a GPU machine without network.
+#
+#   scripts/gpu.sh [--sanitize] [--no-tests] [--no-benchmarks] [arguments of benchmarks/hostmem.py]
+#
+# PYTHON           interpreter that has jax, scikit-build-core, nanobind, pytest; default python3
+# JAXDIRECT_WHEEL  a wheel to install instead of building
+# OUT              folder for logs and benchmark results; default the current one
+set -uo pipefail
+
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+out=$(realpath "${OUT:-.}")
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+sanitize=0 tests=1 benchmarks=1 status=0
+
+while (($#)); do
+  case $1 in
+    --sanitize) sanitize=1 ;;
+    --no-tests) tests=0 ;;
+    --no-benchmarks) benchmarks=0 ;;
+    *) break ;;
+  esac
+  shift
+done
+
+# Runs one step with its output on screen and in $OUT/<name>.log; goes on after a failure.
+step() {
+  local name=$1
+  shift
+  printf '\n== %s (%d s)\n' "$name" "$SECONDS"
+  "$@" 2>&1 | tee "$out/$name.log" || status=1
+}
+
+build() {
+  JAXDIRECT_CUDA=${JAXDIRECT_CUDA:-ON} "$python" -m pip install --no-index --no-build-isolation \
+    --no-deps --target "$work/site" "${JAXDIRECT_WHEEL:-.}"
+}
+
+harness() {
+  cmake -S ffi/tests -B "$work/harness" -DJAXDIRECT_HARNESS_CUDA=ON &&
+    cmake --build "$work/harness" -j || return
+  local tool
+  for tool in memcheck racecheck; do
+    compute-sanitizer --tool "$tool" --error-exitcode 3 "$work/harness/hostmem_harness" || return
+  done
+}
+
+step build build
+((status == 0)) || exit 1
+export PYTHONPATH=$work/site${PYTHONPATH:+:$PYTHONPATH}
+export XLA_PYTHON_CLIENT_PREALLOCATE=false PYTHONUNBUFFERED=1
+# PYTHONSAFEPATH keeps the checkout, which has no compiled modules, off the import path.
+export PYTHONSAFEPATH=1
+step info "$python" -c 'import jaxdirect; jaxdirect.show_config()'
+if ((tests)); then
+  export JAXDIRECT_REQUIRE_GPU=1
+  step tests "$python" -m pytest -m "gpu or not gpu" --durations=10
+fi
+((sanitize == 0)) || step sanitize harness
+if ((benchmarks)); then
+  unset PYTHONSAFEPATH  # the benchmark imports its own neighbours
+  step benchmarks "$python" benchmarks/hostmem.py --output "$out/hostmem.json" "$@"
+fi
+exit "$status"
