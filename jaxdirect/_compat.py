@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 
-def memory_space(x: jax.Array) -> jax.memory.Space:
+def memory_space(x: jax.Array) -> Any:
     """The memory space of an array or tracer, as its type states it."""
     return jax.typeof(x).memory_space
 

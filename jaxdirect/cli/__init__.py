@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, ModuleNotFoundError, OSError) as error:
         print(f"jaxdirect {parsed.command}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"jaxdirect {parsed.command}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        remedy = f"; {interrupt}" if interrupt.args else ""
+        print(f"jaxdirect {parsed.command}: interrupted{remedy}", file=sys.stderr)
         return 130
     return 0

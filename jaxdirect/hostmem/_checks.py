@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from jaxdirect import _ffi
 
@@ -26,7 +27,7 @@ def check_table(op: str, table: Any) -> None:
 
 def check_whole_bytes(op: str, dtype: Any) -> None:
     """Refuses sub-byte and extended dtypes."""
-    if jax.dtypes.issubdtype(dtype, jax.dtypes.extended):
+    if jnp.issubdtype(dtype, jax.dtypes.extended):
         raise TypeError(f"{op}: dtype {dtype} has no plain memory layout; use jax.random.key_data")
     if jnp.dtype(dtype).name.lstrip("u") in ("int1", "int2", "int4") or "float4" in str(dtype):
         raise TypeError(f"{op}: dtype must have whole bytes, got {dtype}; widen it to 8 bits")
@@ -34,7 +35,7 @@ def check_whole_bytes(op: str, dtype: Any) -> None:
 
 def check_reachable(op: str, name: str, array: jax.Array) -> None:
     """Refuses a host array that is freed, or that a surrounding `jit` would copy."""
-    if isinstance(array, jax.core.Tracer):
+    if isinstance(array, Tracer):
         return
     if array.is_deleted():
         raise ValueError(f"{op}: {name} was freed (deleted or donated); create it again")
@@ -48,13 +49,13 @@ def check_reachable(op: str, name: str, array: jax.Array) -> None:
 
 def _under_jit() -> bool:
     # Under jit, scan and the like every operation is staged, even one on constants.
-    return isinstance(jax.lax.add(np.int32(0), np.int32(0)), jax.core.Tracer)
+    return isinstance(jax.lax.add(np.int32(0), np.int32(0)), Tracer)
 
 
 def index_array(op: str, name: str, ids: Any, num_rows: int) -> jax.Array:
     """`ids` as an int32 or int64 array on the device; out-of-range values stay out of range."""
     if not hasattr(ids, "dtype"):
-        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(ids))
+        traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(ids))
         ids = jnp.asarray(ids) if traced else np.asarray(ids)
         if ids.size == 0:
             ids = ids.astype(np.int32)
@@ -71,5 +72,5 @@ def index_array(op: str, name: str, ids: Any, num_rows: int) -> jax.Array:
         # Clamping keeps an id outside the table outside it, where a cast would wrap.
         ids, target = np.clip(ids, -1, num_rows), np.int32
     elif ids.dtype in (np.uint32, np.uint64):
-        ids = jnp.minimum(ids, ids.dtype.type(np.iinfo(target).max))
+        ids = jnp.minimum(ids, np.array(np.iinfo(target).max, ids.dtype))
     return jnp.asarray(ids, target)

@@ -167,7 +167,7 @@ def registered_bytes() -> int:
     return 0 if _registry is None else _registry.registered_bytes()
 
 
-def register(array: np.ndarray, device: jax.Device) -> Array:
+def register(array: np.ndarray, device: Any) -> Array:
     """A `jax.Array` on `device`'s pinned host memory that views `array`'s own pages."""
     registry = _start()
     start, stop = _page_span(array)

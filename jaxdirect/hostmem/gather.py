@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, ArrayLike, Int, Shaped
 
@@ -85,7 +86,7 @@ def _gather(table: Array, ids: Array, options: _Options) -> Array:
     return rows
 
 
-def _gather_fwd(table: Any, ids: Any, options: _Options) -> tuple[Array, Any]:
+def _gather_fwd(table: Any, ids: Any, options: _Options) -> tuple[Any, Any]:
     if table.perturbed and _ffi.in_host_space(table.value):
         raise TypeError(
             "gather: a unified table cannot be differentiated, got a gradient request for it; "
@@ -111,14 +112,14 @@ _gather_jit = jax.jit(_gather, static_argnums=2)
 
 
 def gather(
-    table: Shaped[Array, num_rows * row],
+    table: Shaped[Array, "num_rows ..."],
     indices: Int[ArrayLike, "*batch"],
     *,
     fill_value: complex = 0,
     order: str = "auto",
     max_blocks: int | None = None,
     implementation: str = "auto",
-) -> Shaped[Array, "*batch *row"]:
+) -> Shaped[Array, ...]:
     """Picks rows of a table in host memory (or on the device) by index.
 
     On a GPU the kernel reads the rows of a unified table straight from pinned host
@@ -173,7 +174,7 @@ def _options(
         raise ValueError(f"gather: order must be one of {', '.join(ORDERS)}, got {order!r}")
     if max_blocks is not None and max_blocks < 1:
         raise ValueError(f"gather: max_blocks must be None or at least 1, got {max_blocks}")
-    if isinstance(fill_value, jax.core.Tracer) or np.ndim(fill_value) != 0:
+    if isinstance(fill_value, Tracer) or np.ndim(fill_value) != 0:
         raise TypeError(f"gather: fill_value must be a plain number, got {fill_value!r}")
     element = np.asarray(fill_value).astype(table.dtype).tobytes()
     low, high = np.frombuffer(element * (16 // len(element)), np.int64)

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.sharding import SingleDeviceSharding
 from jaxtyping import Array
 
@@ -105,7 +106,7 @@ def unified(array: Any, *, device: Any = None) -> Array:
         >>> table.sharding.memory_kind, table.shape
         ('pinned_host', (4, 2))
     """
-    if isinstance(array, jax.core.Tracer):
+    if isinstance(array, Tracer):
         raise TypeError("unified: array must be concrete, got a tracer; call it outside jit")
     sharding = _host_sharding(device)
     if isinstance(array, jax.Array):
@@ -130,7 +131,7 @@ def unified(array: Any, *, device: Any = None) -> Array:
 
 def _host_sharding(device: Any) -> jax.sharding.Sharding:
     if device is None:
-        device = jax.config.jax_default_device or jax.local_devices()[0]
+        device = getattr(jax.config, "jax_default_device", None) or jax.local_devices()[0]
         if isinstance(device, str):
             device = jax.local_devices(backend=device)[0]
     if isinstance(device, jax.Device):
@@ -167,7 +168,7 @@ def _check_array(array: Any) -> None:
         _pages.check_writable(array)
 
 
-def _shard(array: np.ndarray, index: tuple[slice, ...], device: jax.Device) -> Array:
+def _shard(array: np.ndarray, index: Any, device: Any) -> Array:
     view = array[index]
     if not view.flags.c_contiguous:
         raise ValueError(

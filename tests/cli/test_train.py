@@ -8,6 +8,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+
 from jaxdirect.cli import main
 from jaxdirect.cli.train.loop import Trainer
 
@@ -84,7 +85,7 @@ def test_resume_is_bit_for_bit(data, run, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "epoch", interrupted)
         assert main(command(data, tmp_path / "part")) == 130
-    assert "interrupted" in capsys.readouterr().err
+    assert "interrupted; continue with the same flags and --resume" in capsys.readouterr().err
     assert main(command(data, tmp_path / "part", "--resume")) == 0
     assert curve(tmp_path / "part") == curve(run)
     assert metrics(tmp_path / "part")["test_accuracy"] == metrics(run)["test_accuracy"]

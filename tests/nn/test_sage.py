@@ -1,4 +1,4 @@
-"""SAGEConv against PyTorch Geometric's formula in NumPy, and the two Flax twins against each other."""
+"""SAGEConv against PyTorch Geometric's formula in NumPy, and the Flax twins against each other."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from jax.test_util import check_grads
+
 from jaxdirect.nn import SAGEConv
 from jaxdirect.nn.linen import SAGEConv as LinenSAGEConv
 

@@ -121,4 +121,4 @@ def _arrays(state: TrainState) -> dict[str, np.ndarray]:
 
 
 def _checksums(arrays: dict[str, np.ndarray]) -> dict[str, int]:
-    return {name: zlib.crc32(np.ascontiguousarray(array)) for name, array in arrays.items()}
+    return {name: zlib.crc32(np.ascontiguousarray(array).data) for name, array in arrays.items()}

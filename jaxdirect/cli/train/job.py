@@ -56,6 +56,10 @@ def run_job(options: Options) -> report.Result:
             highlight=False,
         )
         state, history = _train(trainer, state, history, checkpoints, console)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"continue with the same flags and --resume --output {folder}"
+        ) from None
     finally:
         checkpoints.close()
     with console.status("floors"):
@@ -158,7 +162,7 @@ def _fingerprint(graph: Graph) -> dict[str, Any]:
     arrays = (graph.indptr, graph.indices, graph.labels, graph.train, graph.valid, graph.test)
     checksum = 0
     for array in arrays:
-        checksum = zlib.crc32(np.ascontiguousarray(array), checksum)
+        checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)
     return {"data": f"{list(graph.features.shape)} {graph.features.dtype} {checksum:08x}"}
 
 

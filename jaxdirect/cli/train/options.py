@@ -30,13 +30,13 @@ class Options:
 
     model: str = "sage"
     feature_dim: int = 1024
-    fanout: tuple[int, ...] = (5, 5)
+    fanout: tuple[int, ...] = (4, 3)
     eval_fanout: tuple[int, ...] = (15, 10)
-    epochs: int = 5
-    batch_size: int = 512
+    epochs: int = 4
+    batch_size: int = 256
     hidden: int = 128
-    learning_rate: float = 3e-3
-    dropout: float = 0.2
+    learning_rate: float = 6e-3
+    dropout: float = 0.1
     seed: int = 0
     output: Path | None = None
     resume: bool = False

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jaxtyping import Array, Int
@@ -38,9 +39,9 @@ class TrainState(NamedTuple):
 class StepMetrics(NamedTuple):
     """Of one batch: sum of the losses, right answers, and rows read (pads are not)."""
 
-    loss: Array
-    correct: Array
-    rows: Array
+    loss: Array | np.generic
+    correct: Array | np.generic
+    rows: Array | np.generic
 
 
 def _forward(
