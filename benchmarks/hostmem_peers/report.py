@@ -34,6 +34,7 @@ RATIOS = (
     "cpp",
     "cpp_stream",
     "torch_dma",
+    "torch_serial",
     "torch_index",
     "numpy",
     "xla",

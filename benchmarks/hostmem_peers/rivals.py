@@ -109,7 +109,15 @@ def threaded(ctx: Context, work: Work, staging: Staging) -> list[Contender]:
     return found
 
 
-def torch_threaded(ctx: Context, work: Work, staging: Staging) -> list[Contender]:
+def torch_serial(ctx: Context, work: Work) -> list[Contender]:
+    """torch.index_select by all threads of the whole batch, then one DMA: no overlap."""
+    whole = Staging(ctx, work.call_bytes, chunk_bytes=work.call_bytes)
+    return torch_threaded(ctx, work, whole, name="torch_serial")
+
+
+def torch_threaded(
+    ctx: Context, work: Work, staging: Staging, name: str = "torch_dma"
+) -> list[Contender]:
     """torch.index_select by all threads into pinned chunks + DMA, double buffered."""
     torch = ctx.torch
     if torch is None:
@@ -123,7 +131,7 @@ def torch_threaded(ctx: Context, work: Work, staging: Staging) -> list[Contender
         out = views[slot][: ids.size * dim].view(ids.size, dim)
         torch.index_select(table, 0, torch.from_numpy(ids), out=out)
 
-    return [Contender("torch_dma", lambda i: _pipeline(work, staging, fill_chunk, wide, i))]
+    return [Contender(name, lambda i: _pipeline(work, staging, fill_chunk, wide, i))]
 
 
 def torch_loader(ctx: Context, work: Work) -> list[Contender]:
