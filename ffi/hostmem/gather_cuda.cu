@@ -25,10 +25,6 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kUnitsInFlight = 4;  // loads a thread issues before its first store
 constexpr int kChunk = 16;
-// Enough to fill the link twice over (1 MiB in flight), and few enough to leave other
-// work its multiprocessors: with 64 blocks a matrix product beside a gather takes 1.3x
-// its time, with a full GPU 4x.
-constexpr int64_t kHostBlocks = 64;
 
 struct Rows {
   const char* table;
@@ -198,7 +194,6 @@ Status gather(cudaStream_t stream, const GatherArgs& args) {
                                               args.workspace_bytes, &rows.positions));
   }
 
-  const int64_t max_blocks = args.max_blocks > 0 ? args.max_blocks : on_host ? kHostBlocks : 0;
   const auto table = reinterpret_cast<uintptr_t>(args.table);
   const int lanes = choose_lanes(args.row_bytes, table);
   const int64_t unit_bytes = lanes * int64_t{kChunk};
@@ -217,24 +212,24 @@ Status gather(cudaStream_t stream, const GatherArgs& args) {
   const auto alignment = static_cast<int64_t>(table | reinterpret_cast<uintptr_t>(args.rows));
   const int64_t grain = std::gcd(std::gcd(args.row_bytes, int64_t{kChunk}), alignment);
   if (lanes == 4) {
-    launch<4, 16>(stream, rows, max_blocks);
+    launch<4, 16>(stream, rows, args.max_blocks);
   } else if (lanes == 2) {
-    launch<2, 16>(stream, rows, max_blocks);
+    launch<2, 16>(stream, rows, args.max_blocks);
   } else if (lanes == 1) {
     switch (grain) {
-      case 16: launch<1, 16>(stream, rows, max_blocks); break;
-      case 8: launch<1, 8>(stream, rows, max_blocks); break;
-      case 4: launch<1, 4>(stream, rows, max_blocks); break;
-      case 2: launch<1, 2>(stream, rows, max_blocks); break;
-      default: launch<1, 1>(stream, rows, max_blocks); break;
+      case 16: launch<1, 16>(stream, rows, args.max_blocks); break;
+      case 8: launch<1, 8>(stream, rows, args.max_blocks); break;
+      case 4: launch<1, 4>(stream, rows, args.max_blocks); break;
+      case 2: launch<1, 2>(stream, rows, args.max_blocks); break;
+      default: launch<1, 1>(stream, rows, args.max_blocks); break;
     }
   } else {
     switch (grain) {
-      case 16: launch<8, 16>(stream, rows, max_blocks); break;
-      case 8: launch<8, 8>(stream, rows, max_blocks); break;
-      case 4: launch<8, 4>(stream, rows, max_blocks); break;
-      case 2: launch<8, 2>(stream, rows, max_blocks); break;
-      default: launch<8, 1>(stream, rows, max_blocks); break;
+      case 16: launch<8, 16>(stream, rows, args.max_blocks); break;
+      case 8: launch<8, 8>(stream, rows, args.max_blocks); break;
+      case 4: launch<8, 4>(stream, rows, args.max_blocks); break;
+      case 2: launch<8, 2>(stream, rows, args.max_blocks); break;
+      default: launch<8, 1>(stream, rows, args.max_blocks); break;
     }
   }
   JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaGetLastError(), "gather");

@@ -171,5 +171,10 @@ def test_bad_data_files(data, tmp_path, capsys):
 def test_gpu_asked_for_but_missing(data, tmp_path, capsys):
     if jax.default_backend() == "gpu":
         pytest.skip("there is one")
-    message = refused(capsys, command(data, tmp_path / "out", "--device=gpu"))
+    platforms = jax.config.jax_platforms
+    try:
+        message = refused(capsys, command(data, tmp_path / "out", "--device=gpu"))
+    finally:
+        jax.config.update("jax_platforms", platforms)
     assert "--device gpu: " in message
+    assert not (tmp_path / "out").exists()

@@ -111,7 +111,7 @@ def _train(
     return state, history
 
 
-def _device(wanted: str | None) -> jax.Device:
+def _device(wanted: str | None) -> Any:
     if wanted is not None:
         jax.config.update("jax_platforms", "cpu" if wanted == "cpu" else "cuda,cpu")
     try:
@@ -121,9 +121,7 @@ def _device(wanted: str | None) -> jax.Device:
             f"--device {wanted}: JAX found none ({str(error).splitlines()[0]}); see jaxdirect info"
         ) from error
     if wanted is not None and device.platform != wanted:
-        raise ValueError(
-            f"--device {wanted}: JAX runs on {device.platform} already; start a new process"
-        )
+        raise ValueError(f"--device {wanted}: JAX runs on {device.platform}; see jaxdirect info")
     return device
 
 

@@ -95,9 +95,10 @@ def _figure(result: Result) -> Figure:
     right.axhline(result.test_accuracy, color="k", label=f"test {result.test_accuracy:.3f}")
     for name, accuracy in result.floors.items():
         right.axhline(accuracy, color="0.6", linestyle=":")
-        right.annotate(name, (epochs[0], accuracy), color="0.4", fontsize=8, va="bottom")
+        place = {"ha": "right", "va": "bottom"}
+        right.annotate(name, (epochs[-1], accuracy), color="0.4", fontsize=8, **place)
     right.set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1))
-    right.legend(loc="lower right", fontsize=8)
+    right.legend(loc="lower right", bbox_to_anchor=(1, 0.18), fontsize=8)
     for axes in (left, right):
         axes.xaxis.get_major_locator().set_params(integer=True)
     return figure
