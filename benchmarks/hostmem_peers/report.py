@@ -41,6 +41,8 @@ RATIOS = (
     "xla_clip",
     "cpu",
     "cpu_distinct",
+    "graph_on_gpu",
+    "hot_on_gpu",
 )
 
 
@@ -109,6 +111,8 @@ def line(name: str, record: dict[str, Any]) -> str:
     cells.append(f"{share:>6.3f} of seq" if share is not None else " " * 13)
     ratio = record.get("ratio", {})
     cells += [f"{k} {ratio[k]:.2f}x" for k in RATIOS if k in ratio]
+    if "hot_speedup" in record:
+        cells += [f"hot_on_gpu over {k} {v:.2f}x" for k, v in record["hot_speedup"].items()]
     if "slowdown" in record:
         cells += [f"{k} slowed {v:.2f}x" for k, v in record["slowdown"].items()]
     for who, parts in record.get("split_s_per_step", {}).items():

@@ -117,6 +117,19 @@ def train_direct(model: Model):
 
 
 @functools.cache
+def train_hot(model: Model):
+    """jit: as `train_direct`, but rows with a place in `hot` (slot >= 0) are read from the GPU."""
+
+    def step(params, hot, slots, table, graph, seeds, key):
+        ids = sample_ids(model, graph, seeds, key)
+        slot = jaxdirect.gather(slots, ids, fill_value=-1)
+        cold = jaxdirect.gather(table, jnp.where(slot >= 0, -1, ids))
+        return update(params, model, cold + jaxdirect.gather(hot, slot), ids)
+
+    return jax.jit(step, donate_argnums=0)
+
+
+@functools.cache
 def sample_only(model: Model):
     """jit: the sampling part of `train_direct`."""
     return jax.jit(lambda graph, seeds, key: sample_ids(model, graph, seeds, key))

@@ -13,7 +13,10 @@ constexpr int64_t kLine = 64;
 constexpr int64_t kLinesAhead = 32;
 constexpr int64_t kLinesOfARow = 4;  // the hardware prefetcher follows the rest of it
 constexpr int64_t kCacheBytes = int64_t{1} << 20;  // tables up to this size need no help
-constexpr int64_t kPieceBytes = int64_t{256} << 10;
+// Threads should not meet in one huge page of the result, which the first to touch it clears.
+constexpr int64_t kMostPieceBytes = int64_t{2} << 20;
+constexpr int64_t kLeastPieceBytes = int64_t{64} << 10;
+constexpr int64_t kPiecesPerThread = 4;
 
 void fill_row(const GatherArgs& args, std::byte* row) {
   int64_t done = 0;
@@ -70,10 +73,13 @@ Piece choose_piece(int64_t row_bytes) {
 
 Status gather(const Executor& executor, const GatherArgs& args) {
   if (args.count == 0 || args.row_bytes == 0) return Status::ok();
-  advise_huge_pages(args.rows, args.count * args.row_bytes);
   const Piece piece =
       args.ids_64 ? choose_piece<int64_t>(args.row_bytes) : choose_piece<int32_t>(args.row_bytes);
-  const int64_t grain = std::max<int64_t>(64, kPieceBytes / args.row_bytes);
+  const int64_t bytes = args.count * args.row_bytes;
+  const int64_t piece_bytes = std::clamp(bytes / (kPiecesPerThread * executor.num_threads),
+                                         kLeastPieceBytes, kMostPieceBytes);
+  advise_huge_pages(args.rows, bytes);
+  const int64_t grain = std::max<int64_t>(64, piece_bytes / args.row_bytes);
   parallel_for(executor, args.count, grain,
                [&](int64_t begin, int64_t end) { piece(args, begin, end); });
   return Status::ok();
