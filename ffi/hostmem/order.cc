@@ -50,13 +50,14 @@ OrderPlan plan_order(Order order, bool on_host, int64_t num_rows, int64_t row_by
   OrderPlan plan;
   if (order == Order::kGiven || count < 2 || num_rows < 2 || count > INT32_MAX) return plan;
 
-  // The id num_rows stands for "out of range". Keys have 32 bits, and order finer
+  // Keys have 32 bits, and order finer
   // than four keys an id gains nothing.
   plan.high_bit = bit_width(num_rows);
   const int useful = std::min({plan.high_bit, 32, bit_width(count) + 2});
   const int passes = std::max(1, (useful + 4) / 8);
   plan.low_bit = std::max(plan.high_bit - 8 * passes, std::max(0, plan.high_bit - 32));
   plan.sorted = true;
+  plan.spread_invalid = true;
   if (order == Order::kSorted) return plan;
 
   if (!on_host) return OrderPlan();

@@ -21,6 +21,9 @@ enum class Order : int64_t { kGiven = 0, kSorted = 1, kAuto = 2 };
 // How one call visits its ids: as given, or ordered by bits [low_bit, high_bit).
 struct OrderPlan {
   bool sorted = false;
+  // Ids that are no rows: spread evenly over the order, so that filling their rows goes
+  // on under the reads of the others; or all at the end.
+  bool spread_invalid = false;
   int low_bit = 0;
   int high_bit = 0;
 
@@ -38,8 +41,8 @@ OrderPlan plan_order(Order order, bool on_host, int64_t num_rows, int64_t row_by
 inline int64_t order_workspace_bytes(int64_t count) { return 18 * count + (int64_t{4} << 20); }
 
 #ifdef JAXDIRECT_CUDA_MODULE
-// Sorts the positions 0..count-1 by their ids, stably, on `stream`; ids outside
-// [0, num_rows) come last. *positions then points into the workspace.
+// Sorts the positions 0..count-1 by their ids, stably, on `stream`. *positions then
+// points into the workspace.
 Status order_positions(cudaStream_t stream, const OrderPlan& plan, const void* ids, bool ids_64,
                        int64_t count, int64_t num_rows, void* workspace, int64_t workspace_bytes,
                        const uint32_t** positions);

@@ -10,13 +10,17 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// keys[i] = the id without its lowest `drop` bits, num_rows standing for ids that are no rows.
-__global__ void make_keys(const void* ids, bool ids_64, int64_t count, int64_t num_rows, int drop,
-                          uint32_t* keys, uint32_t* positions) {
+// keys[i] = the id without its lowest `drop` bits. An id that is no row counts as num_rows,
+// or, spread, as the row at its place in the list.
+__global__ void make_keys(const void* ids, bool ids_64, int64_t count, int64_t num_rows,
+                          bool spread, int drop, uint32_t* keys, uint32_t* positions) {
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i >= count) return;
   int64_t id = ids_64 ? static_cast<const int64_t*>(ids)[i] : static_cast<const int32_t*>(ids)[i];
-  if (id < 0 || id > num_rows) id = num_rows;
+  if (id < 0 || id >= num_rows) {
+    const double place = static_cast<double>(i) / static_cast<double>(count);
+    id = spread ? static_cast<int64_t>(place * static_cast<double>(num_rows)) : num_rows;
+  }
   keys[i] = static_cast<uint32_t>(id >> drop);
   positions[i] = static_cast<uint32_t>(i);
 }
@@ -50,8 +54,8 @@ Status order_positions(cudaStream_t stream, const OrderPlan& plan, const void* i
   }
 
   const auto blocks = static_cast<unsigned>(ceil_div(count, kThreads));
-  make_keys<<<blocks, kThreads, 0, stream>>>(ids, ids_64, count, num_rows, drop, keys.Current(),
-                                             values.Current());
+  make_keys<<<blocks, kThreads, 0, stream>>>(ids, ids_64, count, num_rows, plan.spread_invalid,
+                                             drop, keys.Current(), values.Current());
   JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaGetLastError(), "order");
   JAXDIRECT_RETURN_IF_CUDA_ERROR(
       cub::DeviceRadixSort::SortPairs(bytes + 4 * array_bytes, scratch_bytes, keys, values,
