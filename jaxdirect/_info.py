@@ -175,7 +175,7 @@ def _links() -> list[str]:
     return [f"PCIe {gen.strip()} x{width.strip()}" for gen, width in rows]
 
 
-def _copy_rate(device: jax.Device) -> float:
+def _copy_rate(device: Any) -> float:
     """GB/s of a copy from pinned host memory to `device`: the best of a few."""
     host = jax.sharding.SingleDeviceSharding(device, memory_kind="pinned_host")
     if isinstance(_ffi.module("cuda"), ImportError):

@@ -3,6 +3,7 @@
 // out[i] = sum over j of weights[i, j] * table[ids[i, j]]; ids that are no row add nothing.
 
 #include <cstdint>
+#include <utility>
 
 #include "jaxdirect/common/handler.h"
 

@@ -39,6 +39,12 @@ if(NOT JAXDIRECT_CUDA STREQUAL "OFF")
                           "${CMAKE_CUDA_COMPILER_VERSION}; set CUDACXX to a newer nvcc, or "
                           "JAXDIRECT_CUDA=OFF for a CPU-only build")
     endif()
+    set(CMAKE_CUDA_STANDARD 20)
+    set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+    if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake before 3.26
+      set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+      set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+    endif()
     set(JAXDIRECT_HAS_CUDA TRUE)
     message(STATUS "jaxdirect: building the CUDA module with ${CMAKE_CUDA_COMPILER} "
                    "${CMAKE_CUDA_COMPILER_VERSION} for ${JAXDIRECT_CUDA_ARCHITECTURES}")
@@ -56,8 +62,7 @@ function(jaxdirect_configure_cuda target)
   # The toolkit's headers for plain C++ files; nvcc brings its own.
   target_include_directories(${target} SYSTEM PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
   target_compile_options(${target} PRIVATE
-    # Spelled out, because CMake before 3.26 knows no CUDA_STANDARD 20.
-    $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20 -Xcompiler=-Wall,-Wextra --expt-relaxed-constexpr>
+    $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra --expt-relaxed-constexpr>
     $<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${JAXDIRECT_WERROR}>>:-Werror=all-warnings>)
   set_target_properties(${target} PROPERTIES CUDA_RUNTIME_LIBRARY Static)
   # Through the CUDA language only: find_package(CUDAToolkit) fails with the wheels.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -18,13 +19,16 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "custom_op"
 
 @pytest.fixture(scope="module")
 def weighted_sum(tmp_path_factory):
-    if not (shutil.which("cmake") and shutil.which("ninja")):
+    # The environment's own tools come first, whether or not it is activated.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    cmake, ninja = (shutil.which(tool, path=path) for tool in ("cmake", "ninja"))
+    if not (cmake and ninja):
         pytest.fail("the example needs cmake and ninja; pip install cmake ninja")
     build = tmp_path_factory.mktemp("custom_op")
-    configure = ["cmake", "-S", EXAMPLE, "-B", build, "-G", "Ninja"]
+    configure = [cmake, "-S", EXAMPLE, "-B", build, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"]
     for command in (
         [*configure, f"-DPython_EXECUTABLE={sys.executable}"],
-        ["cmake", "--build", build],
+        [cmake, "--build", build],
     ):
         done = subprocess.run(command, capture_output=True, text=True, cwd=build)
         assert done.returncode == 0, done.stdout + done.stderr
