@@ -139,7 +139,11 @@ class Op:
         return _composed(self, implementation, ranks, static)(*operands)
 
 
-def _platform_branches(op: Op, implementation: str, attributes: dict[str, Any]) -> Callable:
+def _platform_branches(
+    op: Op, implementation: str, attributes: dict[str, Any]
+) -> tuple[Callable, bool]:
+    """What computes the op, and whether any of it is native."""
+
     def native(platform: str, *operands: jax.Array) -> tuple[jax.Array, ...]:
         results = tuple(
             _compat.result_like(result, operands[0])
@@ -153,7 +157,7 @@ def _platform_branches(op: Op, implementation: str, attributes: dict[str, Any]) 
             return tuple(op.reference(*operands, **attributes))
 
     if implementation == "reference":
-        return reference
+        return reference, False
     available = {
         platform: functools.partial(native, platform)
         for platform in _MODULES
@@ -164,7 +168,7 @@ def _platform_branches(op: Op, implementation: str, attributes: dict[str, Any]) 
         if platform not in available:
             raise RuntimeError(f"{op.name}: implementation='native': {missing(platform)}")
     if not available:
-        return reference
+        return reference, False
     default = None if implementation == "native" else reference
 
     def choose(*operands: jax.Array) -> tuple[jax.Array, ...]:
@@ -172,7 +176,7 @@ def _platform_branches(op: Op, implementation: str, attributes: dict[str, Any]) 
         with _compat.native_width(*(operand.dtype for operand in operands)):
             return jax.lax.platform_dependent(*operands, default=default, **available)
 
-    return choose
+    return choose, True
 
 
 @functools.cache
@@ -182,7 +186,7 @@ def _composed(op: Op, implementation: str, ranks: tuple[int, ...], static: tuple
             f"{op.name}: implementation must be one of {', '.join(IMPLEMENTATIONS)}, "
             f"got {implementation!r}"
         )
-    run = _platform_branches(op, implementation, dict(static))
+    run, has_native = _platform_branches(op, implementation, dict(static))
     rule, replicated = op.sharding_rule(*ranks, **dict(static))
     partitioned = custom_partitioning(run)
 
@@ -198,7 +202,9 @@ def _composed(op: Op, implementation: str, ranks: tuple[int, ...], static: tuple
     def typed(*operands: jax.Array) -> tuple[jax.Array, ...]:
         mesh, specs = _compat.explicit_sharding(operands)
         if mesh is None:
-            return partitioned(*operands)
+            # Plain JAX needs no rule, and within one it would not see which operand
+            # lies in host memory.
+            return partitioned(*operands) if has_native else run(*operands)
         # Over a mesh with explicit axes the types say already how everything is split.
         _check_whole(op, specs)
         outputs = _output_specs(rule, replicated, specs)
