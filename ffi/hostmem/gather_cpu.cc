@@ -15,7 +15,7 @@ constexpr int64_t kLinesOfARow = 4;  // the hardware prefetcher follows the rest
 constexpr int64_t kCacheBytes = int64_t{1} << 20;  // tables up to this size need no help
 // Threads should not meet in one huge page of the result, which the first to touch it clears.
 constexpr int64_t kMostPieceBytes = int64_t{2} << 20;
-constexpr int64_t kLeastPieceBytes = int64_t{64} << 10;
+constexpr int64_t kLeastPieceBytes = int64_t{256} << 10;
 constexpr int64_t kPiecesPerThread = 4;
 
 void fill_row(const GatherArgs& args, std::byte* row) {
