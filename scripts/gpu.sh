@@ -51,9 +51,8 @@ step build build
 ((status == 0)) || exit 1
 export PYTHONPATH=$work/site${PYTHONPATH:+:$PYTHONPATH}
 export XLA_PYTHON_CLIENT_PREALLOCATE=false PYTHONUNBUFFERED=1
-# PYTHONSAFEPATH keeps the checkout, which has no compiled modules, off the import path.
-export PYTHONSAFEPATH=1
-step info "$python" -c 'import jaxdirect; jaxdirect.show_config()'
+# -P keeps the checkout, which has no compiled modules, off the import path.
+step info "$python" -P -c 'import jaxdirect; jaxdirect.show_config()'
 if ((tests)); then
   export JAXDIRECT_REQUIRE_GPU=1
   ignored=()
@@ -61,11 +60,10 @@ if ((tests)); then
     echo "no pybind11: examples/custom_op is not tested"
     ignored=(--ignore tests/examples/test_custom_op.py)
   fi
-  step tests "$python" -m pytest -m "gpu or not gpu" --durations=10 "${ignored[@]}"
+  step tests "$python" -P -m pytest -m "gpu or not gpu" --durations=10 "${ignored[@]}"
 fi
 ((sanitize == 0)) || step sanitize harness
 if ((benchmarks)); then
-  unset PYTHONSAFEPATH  # the benchmark imports its own neighbours
   step benchmarks "$python" benchmarks/hostmem.py --output "$out/hostmem.json" "$@"
 fi
 exit "$status"

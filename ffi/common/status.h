@@ -3,9 +3,9 @@
 // The result of a launch: empty on success, else a sentence for people.
 // Launch code knows nothing of XLA; handlers turn a Status into an FFI error.
 
-#include <sstream>
+#include <concepts>
 #include <string>
-#include <utility>
+#include <string_view>
 
 namespace jaxdirect {
 
@@ -13,13 +13,12 @@ class [[nodiscard]] Status {
  public:
   static Status ok() { return Status(); }
 
+  // Joins strings and integers. Not with a stream: where a toolchain links the C++
+  // library into the module, its streams use the locale of the one that is loaded already.
   template <typename... Parts>
   static Status error(const Parts&... parts) {
-    std::ostringstream text;
-    (text << ... << parts);
     Status status;
-    status.message_ = text.str();
-    if (status.message_.empty()) status.message_ = "unknown error";
+    (status.append(parts), ...);
     return status;
   }
 
@@ -27,6 +26,9 @@ class [[nodiscard]] Status {
   const std::string& message() const { return message_; }
 
  private:
+  void append(std::string_view text) { message_ += text; }
+  void append(std::integral auto number) { message_ += std::to_string(number); }
+
   std::string message_;
 };
 

@@ -168,10 +168,12 @@ def test_bad_data_files(data, tmp_path, capsys):
     assert "label" in refused(capsys, command(other, tmp_path / "out"))
 
 
-def test_gpu_asked_for_but_missing(data, tmp_path, capsys):
-    if jax.default_backend() == "gpu":
-        pytest.skip("there is one")
+def test_gpu_asked_for_but_missing(data, tmp_path, capsys, monkeypatch):
+    def no_gpu(backend=None):
+        raise RuntimeError(f"Unknown backend {backend}")
+
     platforms = jax.config.jax_platforms
+    monkeypatch.setattr(jax, "local_devices", no_gpu)
     try:
         message = refused(capsys, command(data, tmp_path / "out", "--device=gpu"))
     finally:
