@@ -1,6 +1,6 @@
-// CPU rivals of the host-table benchmark: parallel fill and copy, a row gather, a neighbour sampler,
-// and one whole mini-batch (sample, optional de-duplication, gather) for a batch-parallel loader.
-// Built at run time by native.py; plain C interface for ctypes.
+// CPU rivals of the host-table benchmark: parallel fill and copy, a row gather, a neighbour
+// sampler, and one whole mini-batch (sample, optional de-duplication, gather) for a batch-parallel
+// loader. Built at run time by native.py; plain C interface for ctypes.
 #include <immintrin.h>
 #include <sys/mman.h>
 
@@ -214,9 +214,10 @@ int64_t hm_sample(const int64_t* indptr, const int32_t* indices, const int32_t* 
   return total;
 }
 
-// One mini-batch on the calling thread. `ids` [batch * (1 + f1 + f1 * f2)] holds seeds, hop 1, hop 2.
-// With `unique` not null the distinct ids and their places are written and only those rows are read.
-// Returns the number of rows written to `rows`; times[0] += sampling, times[1] += gathering (seconds).
+// One mini-batch on the calling thread. `ids` [batch * (1 + f1 + f1 * f2)] holds seeds, hop 1,
+// hop 2. With `unique` not null the distinct ids and their places are written and only those rows
+// are read. Returns the number of rows written to `rows`; times[0] += sampling, times[1] +=
+// gathering (seconds).
 int64_t hm_batch(const int64_t* indptr, const int32_t* indices, const char* table,
                  int64_t row_bytes, int64_t num_rows, const int32_t* seeds, int64_t batch, int f1,
                  int f2, uint64_t seed, int32_t* ids, int32_t* unique, int32_t* inverse, char* rows,

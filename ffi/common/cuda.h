@@ -8,12 +8,12 @@
 
 #include "common/status.h"
 
-#define JAXDIRECT_RETURN_IF_CUDA_ERROR(expression, what)                              \
-  do {                                                                                \
-    const cudaError_t jaxdirect_error = (expression);                                 \
-    if (jaxdirect_error != cudaSuccess) {                                             \
+#define JAXDIRECT_RETURN_IF_CUDA_ERROR(expression, what)                                  \
+  do {                                                                                    \
+    const cudaError_t jaxdirect_error = (expression);                                     \
+    if (jaxdirect_error != cudaSuccess) {                                                 \
       return ::jaxdirect::Status::error(what, ": ", cudaGetErrorString(jaxdirect_error)); \
-    }                                                                                 \
+    }                                                                                     \
   } while (false)
 
 namespace jaxdirect {

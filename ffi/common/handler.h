@@ -33,7 +33,8 @@ inline cudaStream_t to_context(cudaStream_t stream) { return stream; }
 
 // XLA may record such a handler into a CUDA graph: it launches the same work for
 // the same addresses, and allocates and waits for nothing.
-inline constexpr std::initializer_list<ffi::Traits> kRecordable = {ffi::Traits::kCmdBufferCompatible};
+inline constexpr std::initializer_list<ffi::Traits> kRecordable = {
+    ffi::Traits::kCmdBufferCompatible};
 
 #else
 
@@ -45,7 +46,9 @@ inline constexpr std::initializer_list<ffi::Traits> kRecordable = {};
 inline Executor to_context(ffi::ThreadPool pool) {
   Executor executor;
   executor.num_threads = pool.num_threads() + 1;
-  executor.schedule = [pool](std::function<void()> task) mutable { pool.Schedule(std::move(task)); };
+  executor.schedule = [pool](std::function<void()> task) mutable {
+    pool.Schedule(std::move(task));
+  };
   return executor;
 }
 

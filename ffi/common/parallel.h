@@ -3,8 +3,8 @@
 // CPU parallelism for launch code: a loop over [0, count) cut into pieces that
 // borrowed threads and the caller claim one by one.
 
-#include <atomic>
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -50,7 +50,7 @@ void parallel_for(const Executor& executor, int64_t count, int64_t grain, const 
     for (;;) {
       const int64_t piece = shared->next.fetch_add(1, std::memory_order_relaxed);
       if (piece >= pieces) return;
-      (*work)(piece * grain, std::min(count, (piece + 1) * grain));
+      (*work)(piece* grain, std::min(count, (piece + 1) * grain));
       std::lock_guard<std::mutex> lock(shared->mutex);
       if (++shared->finished == pieces) shared->done.notify_all();
     }

@@ -3,7 +3,6 @@
 // The result of a launch: empty on success, else a sentence for people.
 // Launch code knows nothing of XLA; handlers turn a Status into an FFI error.
 
-#include <concepts>
 #include <string>
 #include <string_view>
 
@@ -27,15 +26,15 @@ class [[nodiscard]] Status {
 
  private:
   void append(std::string_view text) { message_ += text; }
-  void append(std::integral auto number) { message_ += std::to_string(number); }
+  void append(long long number) { message_ += std::to_string(number); }
 
   std::string message_;
 };
 
 }  // namespace jaxdirect
 
-#define JAXDIRECT_RETURN_IF_ERROR(expression)                       \
-  do {                                                              \
-    ::jaxdirect::Status jaxdirect_status = (expression);            \
-    if (!jaxdirect_status.is_ok()) return jaxdirect_status;         \
+#define JAXDIRECT_RETURN_IF_ERROR(expression)               \
+  do {                                                      \
+    ::jaxdirect::Status jaxdirect_status = (expression);    \
+    if (!jaxdirect_status.is_ok()) return jaxdirect_status; \
   } while (false)

@@ -1,9 +1,8 @@
-#include "hostmem/gather.h"
-
 #include <algorithm>
 #include <cstring>
 
 #include "common/host_memory.h"
+#include "hostmem/gather.h"
 
 namespace jaxdirect::hostmem {
 namespace {
@@ -11,7 +10,7 @@ namespace {
 constexpr int64_t kLine = 64;
 // Lines under way at a time: what a core's miss buffers hold, and a little more.
 constexpr int64_t kLinesAhead = 32;
-constexpr int64_t kLinesOfARow = 4;  // the hardware prefetcher follows the rest of it
+constexpr int64_t kLinesOfARow = 4;                // the hardware prefetcher follows the rest of it
 constexpr int64_t kCacheBytes = int64_t{1} << 20;  // tables up to this size need no help
 // Threads should not meet in one huge page of the result, which the first to touch it clears.
 constexpr int64_t kMostPieceBytes = int64_t{2} << 20;
@@ -56,16 +55,26 @@ using Piece = void (*)(const GatherArgs&, int64_t, int64_t);
 template <typename Id>
 Piece choose_piece(int64_t row_bytes) {
   switch (row_bytes) {
-    case 1: return gather_piece<Id, 1>;
-    case 2: return gather_piece<Id, 2>;
-    case 4: return gather_piece<Id, 4>;
-    case 8: return gather_piece<Id, 8>;
-    case 16: return gather_piece<Id, 16>;
-    case 32: return gather_piece<Id, 32>;
-    case 64: return gather_piece<Id, 64>;
-    case 128: return gather_piece<Id, 128>;
-    case 256: return gather_piece<Id, 256>;
-    default: return gather_piece<Id, 0>;
+    case 1:
+      return gather_piece<Id, 1>;
+    case 2:
+      return gather_piece<Id, 2>;
+    case 4:
+      return gather_piece<Id, 4>;
+    case 8:
+      return gather_piece<Id, 8>;
+    case 16:
+      return gather_piece<Id, 16>;
+    case 32:
+      return gather_piece<Id, 32>;
+    case 64:
+      return gather_piece<Id, 64>;
+    case 128:
+      return gather_piece<Id, 128>;
+    case 256:
+      return gather_piece<Id, 256>;
+    default:
+      return gather_piece<Id, 0>;
   }
 }
 

@@ -47,8 +47,7 @@ __device__ uint4 load_chunk(const char* address) {
 }
 
 // The chunk at either end of the table may reach outside it: byte by byte.
-__device__ __noinline__ uint4 load_inside(const char* address, const char* begin,
-                                          const char* end) {
+__device__ __noinline__ uint4 load_inside(const char* address, const char* begin, const char* end) {
   uint32_t words[4] = {0, 0, 0, 0};
 #pragma unroll
   for (int byte = 0; byte < kChunk; ++byte) {
@@ -130,8 +129,8 @@ __global__ void __launch_bounds__(kThreads) gather_rows(const Rows args) {
       // A row to fill is laid out like row 0.
       const char* row_start = args.table + (valid ? id : 0) * args.row_bytes;
       const auto start = reinterpret_cast<uintptr_t>(row_start);
-      const char* address = row_start - static_cast<int64_t>(start % kUnitBytes) +
-                            part * kUnitBytes + lane * kChunk;
+      const char* address =
+          row_start - static_cast<int64_t>(start % kUnitBytes) + part * kUnitBytes + lane * kChunk;
       const int64_t begin = row_start - address;
       if (begin >= kChunk || begin + args.row_bytes <= 0) continue;
       begins[step] = begin;
@@ -186,12 +185,11 @@ Status gather(cudaStream_t stream, const GatherArgs& args) {
   if (args.num_rows > 0) {
     JAXDIRECT_RETURN_IF_ERROR(is_host_memory("gather", "table", args.table, &on_host));
   }
-  const OrderPlan plan =
-      plan_order(args.order, on_host, args.num_rows, args.row_bytes, args.count);
+  const OrderPlan plan = plan_order(args.order, on_host, args.num_rows, args.row_bytes, args.count);
   if (plan.sorted) {
     JAXDIRECT_RETURN_IF_ERROR(order_positions(stream, plan, args.ids, args.ids_64, args.count,
-                                              args.num_rows, args.workspace,
-                                              args.workspace_bytes, &rows.positions));
+                                              args.num_rows, args.workspace, args.workspace_bytes,
+                                              &rows.positions));
   }
 
   const auto table = reinterpret_cast<uintptr_t>(args.table);
@@ -217,19 +215,39 @@ Status gather(cudaStream_t stream, const GatherArgs& args) {
     launch<2, 16>(stream, rows, args.max_blocks);
   } else if (lanes == 1) {
     switch (grain) {
-      case 16: launch<1, 16>(stream, rows, args.max_blocks); break;
-      case 8: launch<1, 8>(stream, rows, args.max_blocks); break;
-      case 4: launch<1, 4>(stream, rows, args.max_blocks); break;
-      case 2: launch<1, 2>(stream, rows, args.max_blocks); break;
-      default: launch<1, 1>(stream, rows, args.max_blocks); break;
+      case 16:
+        launch<1, 16>(stream, rows, args.max_blocks);
+        break;
+      case 8:
+        launch<1, 8>(stream, rows, args.max_blocks);
+        break;
+      case 4:
+        launch<1, 4>(stream, rows, args.max_blocks);
+        break;
+      case 2:
+        launch<1, 2>(stream, rows, args.max_blocks);
+        break;
+      default:
+        launch<1, 1>(stream, rows, args.max_blocks);
+        break;
     }
   } else {
     switch (grain) {
-      case 16: launch<8, 16>(stream, rows, args.max_blocks); break;
-      case 8: launch<8, 8>(stream, rows, args.max_blocks); break;
-      case 4: launch<8, 4>(stream, rows, args.max_blocks); break;
-      case 2: launch<8, 2>(stream, rows, args.max_blocks); break;
-      default: launch<8, 1>(stream, rows, args.max_blocks); break;
+      case 16:
+        launch<8, 16>(stream, rows, args.max_blocks);
+        break;
+      case 8:
+        launch<8, 8>(stream, rows, args.max_blocks);
+        break;
+      case 4:
+        launch<8, 4>(stream, rows, args.max_blocks);
+        break;
+      case 2:
+        launch<8, 2>(stream, rows, args.max_blocks);
+        break;
+      default:
+        launch<8, 1>(stream, rows, args.max_blocks);
+        break;
     }
   }
   JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaGetLastError(), "gather");

@@ -72,16 +72,17 @@ ffi::Error handle(NativeContext context, ffi::AnyBuffer table, ffi::AnyBuffer id
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdirect_hostmem_gather, handle,
                               ffi::Ffi::Bind()
                                   .Ctx<ContextBinding>()
-                                  .Arg<ffi::AnyBuffer>()   // table
-                                  .Arg<ffi::AnyBuffer>()   // indices
-                                  .Ret<ffi::AnyBuffer>()   // rows
-                                  .Ret<ffi::AnyBuffer>()   // workspace
+                                  .Arg<ffi::AnyBuffer>()  // table
+                                  .Arg<ffi::AnyBuffer>()  // indices
+                                  .Ret<ffi::AnyBuffer>()  // rows
+                                  .Ret<ffi::AnyBuffer>()  // workspace
                                   .Attrs<GatherAttrs>(),
                               kRecordable);
 
 }  // namespace jaxdirect::hostmem
 
-XLA_FFI_REGISTER_STRUCT_ATTR_DECODING(
-    jaxdirect::hostmem::GatherAttrs, xla::ffi::StructMember<int64_t>("order"),
-    xla::ffi::StructMember<int64_t>("max_blocks"), xla::ffi::StructMember<int64_t>("fill_low"),
-    xla::ffi::StructMember<int64_t>("fill_high"));
+XLA_FFI_REGISTER_STRUCT_ATTR_DECODING(jaxdirect::hostmem::GatherAttrs,
+                                      xla::ffi::StructMember<int64_t>("order"),
+                                      xla::ffi::StructMember<int64_t>("max_blocks"),
+                                      xla::ffi::StructMember<int64_t>("fill_low"),
+                                      xla::ffi::StructMember<int64_t>("fill_high"));

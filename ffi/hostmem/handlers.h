@@ -14,8 +14,7 @@ namespace jaxdirect::hostmem {
 
 inline void add_handlers(nanobind::dict& handlers) {
   add_handler(handlers, "jaxdirect_hostmem_gather", jaxdirect_hostmem_gather);
-  add_handler(handlers, "jaxdirect_hostmem_sample_neighbors",
-              jaxdirect_hostmem_sample_neighbors);
+  add_handler(handlers, "jaxdirect_hostmem_sample_neighbors", jaxdirect_hostmem_sample_neighbors);
   add_handler(handlers, "jaxdirect_hostmem_scatter_add", jaxdirect_hostmem_scatter_add);
 }
 

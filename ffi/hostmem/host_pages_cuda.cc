@@ -1,6 +1,5 @@
-#include "hostmem/host_pages.h"
-
 #include "common/cuda.h"
+#include "hostmem/host_pages.h"
 
 namespace jaxdirect::hostmem {
 namespace {
@@ -26,8 +25,8 @@ Status host_register(uintptr_t address, size_t bytes, bool read_only) {
   const cudaError_t error = cudaHostRegister(reinterpret_cast<void*>(address), bytes, flags);
   if (error == cudaSuccess) return Status::ok();
   cudaGetLastError();  // the error is not sticky; leave none behind for others
-  return Status::error("unified: the CUDA driver could not pin ", bytes, " bytes: ",
-                       cudaGetErrorString(error),
+  return Status::error("unified: the CUDA driver could not pin ", bytes,
+                       " bytes: ", cudaGetErrorString(error),
                        "; check free memory, `ulimit -l`, and that nobody else pinned them");
 }
 

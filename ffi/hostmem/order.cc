@@ -65,17 +65,14 @@ OrderPlan plan_order(Order order, bool on_host, int64_t num_rows, int64_t row_by
   const double rows = static_cast<double>(num_rows);
   const double bytes = static_cast<double>(row_bytes);
   const double table_bytes = rows * bytes;
-  const double row_seconds =
-      std::ceil(bytes / 128.0) * kSecondsPerLine + bytes * kSecondsPerByte;
-  const double given = both(draws * row_seconds,
-                            draws / rate_for(table_bytes, 680e6, 109e6, 33e6));
+  const double row_seconds = std::ceil(bytes / 128.0) * kSecondsPerLine + bytes * kSecondsPerByte;
+  const double given = both(draws * row_seconds, draws / rate_for(table_bytes, 680e6, 109e6, 33e6));
 
   const double reads = distinct(rows, draws);
   const double translations = distinct(std::max(1.0, table_bytes / kTranslationBytes), reads);
   const double link = std::max(reads * row_seconds, draws * bytes / kCacheBytesPerSecond);
-  const double sorted =
-      both(link, translations / rate_for(table_bytes, 1000e6, 250e6, 36e6)) +
-      sort_seconds(plan.passes(), draws);
+  const double sorted = both(link, translations / rate_for(table_bytes, 1000e6, 250e6, 36e6)) +
+                        sort_seconds(plan.passes(), draws);
   const double must_gain = draws < kFewIds ? kMustGainWithFewIds : kMustGain;
   return sorted < must_gain * given ? plan : OrderPlan();
 }

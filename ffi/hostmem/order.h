@@ -32,8 +32,7 @@ struct OrderPlan {
 
 // `row_bytes` is what one id reads, `num_rows` how many ids are valid.
 // Tables in device memory are never worth a sort under kAuto.
-OrderPlan plan_order(Order order, bool on_host, int64_t num_rows, int64_t row_bytes,
-                     int64_t count);
+OrderPlan plan_order(Order order, bool on_host, int64_t num_rows, int64_t row_bytes, int64_t count);
 
 // Bytes of device workspace that ordering `count` ids may take: two buffers each of
 // 32-bit keys and positions, and the sort's own counters, at most 2 bytes a key and

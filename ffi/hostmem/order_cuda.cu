@@ -44,13 +44,13 @@ Status order_positions(cudaStream_t stream, const OrderPlan& plan, const void* i
   const int end_bit = plan.high_bit - drop;
   size_t scratch_bytes = 0;
   JAXDIRECT_RETURN_IF_CUDA_ERROR(
-      cub::DeviceRadixSort::SortPairs(nullptr, scratch_bytes, keys, values,
-                                      static_cast<int>(count), begin_bit, end_bit, stream),
+      cub::DeviceRadixSort::SortPairs(nullptr, scratch_bytes, keys, values, static_cast<int>(count),
+                                      begin_bit, end_bit, stream),
       "order");
   const int64_t needed = 4 * array_bytes + static_cast<int64_t>(scratch_bytes);
   if (needed > workspace_bytes) {
-    return Status::error("order: workspace must have ", needed, " bytes for ", count,
-                         " ids, got ", workspace_bytes);
+    return Status::error("order: workspace must have ", needed, " bytes for ", count, " ids, got ",
+                         workspace_bytes);
   }
 
   const auto blocks = static_cast<unsigned>(ceil_div(count, kThreads));

@@ -182,8 +182,7 @@ unsigned blocks_for(int64_t count) {
 
 template <int kLanes, int kChunks>
 void launch(cudaStream_t stream, const Task& task) {
-  sample_rows<kLanes, kChunks>
-      <<<blocks_for<kLanes>(task.args.count), kThreads, 0, stream>>>(task);
+  sample_rows<kLanes, kChunks><<<blocks_for<kLanes>(task.args.count), kThreads, 0, stream>>>(task);
 }
 
 void launch_for_fanout(cudaStream_t stream, const Task& task) {
@@ -223,12 +222,12 @@ Status sample_neighbors(cudaStream_t stream, const SampleArgs& args) {
 
   Task task{args, nullptr};
   if (args.num_nodes > 0) {
-    const OrderPlan plan = plan_order(args.order, indptr_on_host || indices_on_host,
-                                      args.num_nodes, row_bytes(args), args.count);
+    const OrderPlan plan = plan_order(args.order, indptr_on_host || indices_on_host, args.num_nodes,
+                                      row_bytes(args), args.count);
     if (plan.sorted) {
-      JAXDIRECT_RETURN_IF_ERROR(order_positions(
-          stream, plan, args.seeds.data, args.seeds.is_64, args.count, args.num_nodes,
-          args.workspace, args.workspace_bytes, &task.positions));
+      JAXDIRECT_RETURN_IF_ERROR(order_positions(stream, plan, args.seeds.data, args.seeds.is_64,
+                                                args.count, args.num_nodes, args.workspace,
+                                                args.workspace_bytes, &task.positions));
     }
   }
   launch_for_fanout(stream, task);

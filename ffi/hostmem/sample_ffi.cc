@@ -35,8 +35,7 @@ struct Outputs {
   ffi::AnyBuffer neighbors, edge_ids, counts, workspace;
 };
 
-Status decode(const Operands& in, const Outputs& out, const SampleAttrs& attrs,
-              SampleArgs* args) {
+Status decode(const Operands& in, const Outputs& out, const SampleAttrs& attrs, SampleArgs* args) {
   if (attrs.fanout < 1 || attrs.fanout > INT32_MAX) {
     return Status::error(kOp, ": fanout must be in [1, 2^31), got ", attrs.fanout);
   }
@@ -62,8 +61,7 @@ Status decode(const Operands& in, const Outputs& out, const SampleAttrs& attrs,
   JAXDIRECT_RETURN_IF_ERROR(checked_product(kOp, elements, 8, &bytes));
   JAXDIRECT_RETURN_IF_ERROR(check_dtype(kOp, "state", in.state, ffi::DataType::U32, "uint32"));
   JAXDIRECT_RETURN_IF_ERROR(check_count(kOp, "state", in.state, 2 * args->count));
-  JAXDIRECT_RETURN_IF_ERROR(
-      decode_rows("neighbors", out.neighbors, elements, &args->neighbors));
+  JAXDIRECT_RETURN_IF_ERROR(decode_rows("neighbors", out.neighbors, elements, &args->neighbors));
   JAXDIRECT_RETURN_IF_ERROR(decode_rows("edge_ids", out.edge_ids, elements, &args->edge_ids));
   JAXDIRECT_RETURN_IF_ERROR(check_dtype(kOp, "counts", out.counts, ffi::DataType::S32, "int32"));
   JAXDIRECT_RETURN_IF_ERROR(check_count(kOp, "counts", out.counts, args->count));
@@ -96,14 +94,14 @@ ffi::Error handle(NativeContext context, ffi::AnyBuffer indptr, ffi::AnyBuffer i
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdirect_hostmem_sample_neighbors, handle,
                               ffi::Ffi::Bind()
                                   .Ctx<ContextBinding>()
-                                  .Arg<ffi::AnyBuffer>()   // indptr
-                                  .Arg<ffi::AnyBuffer>()   // indices
-                                  .Arg<ffi::AnyBuffer>()   // seeds
-                                  .Arg<ffi::AnyBuffer>()   // state
-                                  .Ret<ffi::AnyBuffer>()   // neighbors
-                                  .Ret<ffi::AnyBuffer>()   // edge_ids
-                                  .Ret<ffi::AnyBuffer>()   // counts
-                                  .Ret<ffi::AnyBuffer>()   // workspace
+                                  .Arg<ffi::AnyBuffer>()  // indptr
+                                  .Arg<ffi::AnyBuffer>()  // indices
+                                  .Arg<ffi::AnyBuffer>()  // seeds
+                                  .Arg<ffi::AnyBuffer>()  // state
+                                  .Ret<ffi::AnyBuffer>()  // neighbors
+                                  .Ret<ffi::AnyBuffer>()  // edge_ids
+                                  .Ret<ffi::AnyBuffer>()  // counts
+                                  .Ret<ffi::AnyBuffer>()  // workspace
                                   .Attrs<SampleAttrs>(),
                               kRecordable);
 

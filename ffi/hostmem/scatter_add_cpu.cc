@@ -1,10 +1,9 @@
-#include "hostmem/scatter_add.h"
-
 #include <algorithm>
 #include <cstring>
 #include <vector>
 
 #include "common/half.h"
+#include "hostmem/scatter_add.h"
 
 namespace jaxdirect::hostmem {
 namespace {
@@ -56,10 +55,14 @@ Status scatter_add(const Executor& executor, const ScatterAddArgs& args) {
   const int64_t grain = (args.num_rows + pieces - 1) / pieces;
   parallel_for(executor, args.num_rows, grain, [&](int64_t begin, int64_t end) {
     switch (args.type) {
-      case FloatType::kF16: return add_widened<Half>(args, begin, end);
-      case FloatType::kBF16: return add_widened<BFloat16>(args, begin, end);
-      case FloatType::kF32: return add_in_place<float>(args, begin, end);
-      case FloatType::kF64: return add_in_place<double>(args, begin, end);
+      case FloatType::kF16:
+        return add_widened<Half>(args, begin, end);
+      case FloatType::kBF16:
+        return add_widened<BFloat16>(args, begin, end);
+      case FloatType::kF32:
+        return add_in_place<float>(args, begin, end);
+      case FloatType::kF64:
+        return add_in_place<double>(args, begin, end);
     }
   });
   return Status::ok();

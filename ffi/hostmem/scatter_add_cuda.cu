@@ -131,8 +131,8 @@ Status run(cudaStream_t stream, const ScatterAddArgs& args, const Sorted& sorted
   const int64_t column_blocks = std::min<int64_t>(ceil_div(args.columns, wide), 65535);
   const dim3 grid(static_cast<unsigned>(chunk_blocks), static_cast<unsigned>(column_blocks));
   auto* sums = static_cast<Sum*>(partials);
-  sum_chunks<Value, Sum><<<grid, block, 0, stream>>>(
-      sorted, static_cast<const Value*>(args.rows), table, sums);
+  sum_chunks<Value, Sum>
+      <<<grid, block, 0, stream>>>(sorted, static_cast<const Value*>(args.rows), table, sums);
   JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaGetLastError(), "scatter_add");
   join_chunks<Value, Sum><<<grid, block, 0, stream>>>(sorted, sums, table);
   JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaGetLastError(), "scatter_add");
@@ -171,10 +171,14 @@ Status scatter_add(cudaStream_t stream, const ScatterAddArgs& args) {
   }
   void* partials = static_cast<char*>(args.workspace) + ceil_div(order_bytes, 256) * 256;
   switch (args.type) {
-    case FloatType::kF16: return run<__half, float>(stream, args, sorted, partials);
-    case FloatType::kBF16: return run<__nv_bfloat16, float>(stream, args, sorted, partials);
-    case FloatType::kF32: return run<float, float>(stream, args, sorted, partials);
-    case FloatType::kF64: return run<double, double>(stream, args, sorted, partials);
+    case FloatType::kF16:
+      return run<__half, float>(stream, args, sorted, partials);
+    case FloatType::kBF16:
+      return run<__nv_bfloat16, float>(stream, args, sorted, partials);
+    case FloatType::kF32:
+      return run<float, float>(stream, args, sorted, partials);
+    case FloatType::kF64:
+      return run<double, double>(stream, args, sorted, partials);
   }
   return Status::error("scatter_add: unknown type");
 }

@@ -8,12 +8,21 @@ constexpr const char* kOp = "scatter_add";
 
 Status decode_type(ffi::DataType dtype, ScatterAddArgs* args) {
   switch (dtype) {
-    case ffi::DataType::F16: args->type = FloatType::kF16; return Status::ok();
-    case ffi::DataType::BF16: args->type = FloatType::kBF16; return Status::ok();
-    case ffi::DataType::F32: args->type = FloatType::kF32; return Status::ok();
-    case ffi::DataType::F64: args->type = FloatType::kF64; return Status::ok();
+    case ffi::DataType::F16:
+      args->type = FloatType::kF16;
+      return Status::ok();
+    case ffi::DataType::BF16:
+      args->type = FloatType::kBF16;
+      return Status::ok();
+    case ffi::DataType::F32:
+      args->type = FloatType::kF32;
+      return Status::ok();
+    case ffi::DataType::F64:
+      args->type = FloatType::kF64;
+      return Status::ok();
     default:
-      return Status::error(kOp, ": rows must be float16, bfloat16, float32 or float64, got XLA type ",
+      return Status::error(kOp,
+                           ": rows must be float16, bfloat16, float32 or float64, got XLA type ",
                            static_cast<int>(dtype));
   }
 }
