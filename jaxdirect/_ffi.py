@@ -1,10 +1,9 @@
 """The only door to native code: load it, register it, call it, say what is missing.
 
-An operation is an `Op`: a target name, a reference in plain JAX, and three rules
-(result types, partitioning, batching). Calling it composes, from the outside in,
-batching over partitioning over the choice of platform over the FFI call, once for
-every set of static attributes. Gradients wrap that in `jax.custom_vjp` where the op
-is defined.
+An operation is an `Op`: a target, a reference in plain JAX, and rules (result types,
+partitioning, batching). Calling it composes, from the outside in, batching over partitioning
+over the choice of platform over the FFI call, once for every set of static attributes.
+Gradients wrap that in `jax.custom_vjp` where the op is defined.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ def module(platform: str) -> ModuleType | ImportError:
 
 
 def require(platform: str, what: str) -> ModuleType:
-    """The native module of `platform`; raises `RuntimeError` with a remedy where there is none."""
+    """The native module of `platform`, or a `RuntimeError` with a remedy."""
     native = module(platform)
     if isinstance(native, ImportError):
         raise RuntimeError(f"{what}: {missing(platform)}") from native
@@ -85,13 +84,12 @@ def export_checks() -> list[jax.export.DisabledSafetyCheck]:
         >>> any("hostmem_gather" in str(check) for check in checks)
         True
     """
-    names = sorted({*targets("cpu"), *targets("cuda")})
-    return [jax.export.DisabledSafetyCheck.custom_call(name) for name in names]
+    check = jax.export.DisabledSafetyCheck.custom_call
+    return [check(name) for name in sorted({*targets("cpu"), *targets("cuda")})]
 
 
 def _attribute(value: Any) -> Any:
-    # XLA compares attribute types exactly while jit compares values by equality, so
-    # that 6, True and np.int32(6) must become one thing before either sees them.
+    # XLA compares types exactly, jit compares by equality: 6, True, np.int32(6) become one.
     if isinstance(value, (bool, np.bool_, int, np.integer)):
         return np.int64(value)
     if isinstance(value, (float, np.floating)):
@@ -101,8 +99,8 @@ def _attribute(value: Any) -> Any:
 
 def native_call(target: str, results: Any, *operands: jax.Array, **attributes: int | float) -> Any:
     """One FFI call with normalised attributes."""
-    call = jax.ffi.ffi_call(target, results)
-    return call(*operands, **{name: _attribute(value) for name, value in attributes.items()})
+    normal = {name: _attribute(value) for name, value in attributes.items()}
+    return jax.ffi.ffi_call(target, results)(*operands, **normal)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,8 +113,7 @@ class Op:
         results: `(platform, *operand types, **attributes)` to the types of all FFI results.
         num_outputs: how many of those are outputs; the rest is workspace and dropped.
         reference: `(*operands, **attributes)` to the outputs, in plain JAX.
-        sharding_rule: operand ranks to an einsum-like rule for `custom_partitioning`, and the
-            factors of that rule along which nothing may be split.
+        sharding_rule: operand ranks to a rule of `custom_partitioning` and its unsplit factors.
         batch: `(op call, axis_size, batched flags, *operands)` to the batched outputs.
         whole: operands, by number and name, that may be neither split over a mesh nor batched.
     """
@@ -202,8 +199,7 @@ def _composed(op: Op, implementation: str, ranks: tuple[int, ...], static: tuple
     def typed(*operands: jax.Array) -> tuple[jax.Array, ...]:
         mesh, specs = _compat.explicit_sharding(operands)
         if mesh is None:
-            # Plain JAX needs no rule, and within one it would not see which operand
-            # lies in host memory.
+            # Plain JAX needs no rule, and within one it cannot see what lies in host memory.
             return partitioned(*operands) if has_native else run(*operands)
         # Over a mesh with explicit axes the types say already how everything is split.
         _check_whole(op, specs)

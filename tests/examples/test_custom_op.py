@@ -82,4 +82,4 @@ def test_vmap_over_the_table_is_refused(weighted_sum, rng):
 def test_handler_checks_dtypes(weighted_sum, rng):
     table, ids, weights = arguments(rng, 9)
     with pytest.raises(jax.errors.JaxRuntimeError, match="ids must have dtype int32"):
-        weighted_sum(table, ids.astype(np.float32), weights)
+        weighted_sum(table, ids.astype(np.float32), weights).block_until_ready()
