@@ -1,35 +1,27 @@
 // jaxdirect._cpu: CPU handlers, and host services that need no GPU.
 
 #include <nanobind/nanobind.h>
-#include <nanobind/stl/tuple.h>
 
-#include <tuple>
-
-#include "hostmem/handlers.h"
+#include "handlers.h"
 #include "hostmem/order.h"
 
 namespace nb = nanobind;
 
 namespace {
 
-nb::dict registrations() {
-  nb::dict handlers;
-  jaxdirect::hostmem::add_handlers(handlers);
-  return handlers;
-}
-
-// The order in which a GPU would read a host table: (sorted, low bit, high bit).
-std::tuple<bool, int, int> plan_order(int64_t order, int64_t num_rows, int64_t row_bytes,
-                                      int64_t count) {
+// How a GPU would read a host table: (method, low bit, high bit, least number of reads).
+nb::tuple plan_order(int64_t order, int64_t num_rows, int64_t row_bytes, int64_t count) {
   using jaxdirect::hostmem::Order;
   const auto plan = jaxdirect::hostmem::plan_order(static_cast<Order>(order), /*on_host=*/true,
                                                    num_rows, row_bytes, count);
-  return {plan.sorted, plan.low_bit, plan.high_bit};
+  constexpr const char* kMethods[] = {"given", "buckets", "radix"};
+  return nb::make_tuple(kMethods[static_cast<int>(plan.method)], plan.low_bit, plan.high_bit,
+                        plan.min_reads);
 }
 
 }  // namespace
 
 NB_MODULE(_cpu, m) {
-  m.def("registrations", &registrations);
+  m.def("registrations", &jaxdirect::registrations);
   m.def("plan_order", &plan_order);
 }

@@ -10,18 +10,12 @@
 #include <vector>
 
 #include "common/status.h"
-#include "hostmem/handlers.h"
+#include "handlers.h"
 #include "hostmem/host_pages.h"
 
 namespace nb = nanobind;
 
 namespace {
-
-nb::dict registrations() {
-  nb::dict handlers;
-  jaxdirect::hostmem::add_handlers(handlers);
-  return handlers;
-}
 
 void raise_if_error(const jaxdirect::Status& status) {
   if (!status.is_ok()) throw std::runtime_error(status.message());
@@ -62,7 +56,7 @@ nb::object host_view(uintptr_t address, const nb::tuple& shape, int code, int bi
 }  // namespace
 
 NB_MODULE(_cuda, m) {
-  m.def("registrations", &registrations);
+  m.def("registrations", &jaxdirect::registrations);
   m.def("host_register", &host_register);
   m.def("host_unregister", &host_unregister);
   m.def("synchronize", &synchronize);

@@ -2,6 +2,8 @@
 
 from jaxdirect._ffi import export_checks
 from jaxdirect._info import include_dir, show_config
+from jaxdirect.hostmem.cache import cache_rows
+from jaxdirect.hostmem.cached_table import CachedTable
 from jaxdirect.hostmem.csr import CSRGraph
 from jaxdirect.hostmem.explain import explain_gather
 from jaxdirect.hostmem.gather import gather
@@ -10,7 +12,9 @@ from jaxdirect.hostmem.unified import empty, is_unified, unified
 
 __all__ = [
     "CSRGraph",
+    "CachedTable",
     "SampledNeighbors",
+    "cache_rows",
     "empty",
     "explain_gather",
     "export_checks",

@@ -89,12 +89,14 @@ def run(ctx: Context, shape: Shape) -> dict[str, Any]:
     return record
 
 
-def jax_contender(order: str, table: jax.Array, id_sets: jax.Array) -> Contender:
-    """Our gather over all id sets inside one jit."""
+def jax_contender(order: str, table: jax.Array, id_sets: jax.Array, repeats: int = 1) -> Contender:
+    """Our gather over all id sets inside one jit, dispatched `repeats` times in a row."""
     loop = ours.gather_loop(order)
-    return Contender(
-        order, lambda _: jax.block_until_ready(loop(table, id_sets)), calls=len(id_sets)
-    )
+
+    def run(_: int) -> None:
+        jax.block_until_ready([loop(table, id_sets) for _ in range(repeats)])
+
+    return Contender(order, run, calls=repeats * len(id_sets))
 
 
 def summary(ctx: Context, seconds: dict[str, list[float | None]], nbytes: int) -> dict[str, Any]:

@@ -105,19 +105,6 @@ def sample_ids(model: Model, graph, seeds: jax.Array, key: jax.Array) -> jax.Arr
     return jnp.concatenate([seeds, hop1.reshape(-1), hop2.reshape(-1)]).astype(jnp.int32)
 
 
-def read_features(features: tuple[jax.Array, ...], ids: jax.Array) -> jax.Array:
-    """Rows of `(table,)` on the host, or of `(table, hot, slots)`: node v is row slots[v] of `hot`.
-
-    Rows without a place in `hot` (slot -1) are read from the host table, the others from the GPU.
-    """
-    if len(features) == 1:
-        return jaxdirect.gather(features[0], ids)
-    table, hot, slots = features
-    slot = jaxdirect.gather(slots, ids, fill_value=-1)
-    cold = jaxdirect.gather(table, jnp.where(slot >= 0, -1, ids))
-    return cold + jaxdirect.gather(hot, slot)
-
-
 @functools.cache
 def train_epoch(model: Model):
     """jit: a scan over seeds [steps, B] and keys; each step samples, gathers and updates."""
@@ -125,7 +112,7 @@ def train_epoch(model: Model):
     def run(params, features, graph, seeds, keys):
         def step(params, seeds_and_key):
             ids = sample_ids(model, graph, *seeds_and_key)
-            return update(params, model, read_features(features, ids), ids)
+            return update(params, model, jaxdirect.gather(features, ids), ids)
 
         return jax.lax.scan(step, params, (seeds, keys))[0]
 

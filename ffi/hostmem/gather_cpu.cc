@@ -23,29 +23,34 @@ void fill_row(const GatherArgs& args, std::byte* row) {
   std::memcpy(row + done, args.fill, args.row_bytes - done);
 }
 
+// Where a row is read, or null where it is none. A negative id is a large one here.
+inline const std::byte* find_row(const GatherArgs& args, int64_t id, int64_t row_bytes) {
+  if (static_cast<uint64_t>(id) >= static_cast<uint64_t>(args.list.num_rows)) return nullptr;
+  const int64_t slot = args.list.slot_of(id);
+  return slot < 0 ? args.table + id * row_bytes : args.cache + slot * row_bytes;
+}
+
 // kBytes > 0 fixes the row length, so that the copy becomes a few vector moves.
 template <typename Id, int64_t kBytes>
 void gather_piece(const GatherArgs& args, int64_t begin, int64_t end) {
-  const auto* ids = static_cast<const Id*>(args.ids);
+  const auto* ids = static_cast<const Id*>(args.list.ids.data);
   const int64_t row_bytes = kBytes > 0 ? kBytes : args.row_bytes;
   const int64_t row_lines = std::min((row_bytes + kLine - 1) / kLine, kLinesOfARow);
-  const bool prefetch = args.num_rows * row_bytes > kCacheBytes;
+  const bool prefetch = args.list.num_rows * row_bytes > kCacheBytes;
   const int64_t ahead = prefetch ? kLinesAhead / row_lines : 0;
-  const auto num_rows = static_cast<uint64_t>(args.num_rows);
 
   for (int64_t i = begin; i < end; ++i) {
     if (prefetch && i + ahead < end) {
-      const auto next = static_cast<uint64_t>(static_cast<int64_t>(ids[i + ahead]));
-      const std::byte* row = args.table + (next < num_rows ? next : 0) * row_bytes;
-      for (int64_t line = 0; line < row_lines; ++line) __builtin_prefetch(row + line * kLine);
+      const std::byte* row = find_row(args, ids[i + ahead], row_bytes);
+      for (int64_t line = 0; row && line < row_lines; ++line) {
+        __builtin_prefetch(row + line * kLine);
+      }
     }
-    // A negative id is a large one here, and so no row either.
-    const auto id = static_cast<uint64_t>(static_cast<int64_t>(ids[i]));
-    std::byte* row = args.rows + i * row_bytes;
-    if (id < num_rows) {
-      std::memcpy(row, args.table + id * row_bytes, row_bytes);
+    std::byte* to = args.rows + i * row_bytes;
+    if (const std::byte* row = find_row(args, ids[i], row_bytes)) {
+      std::memcpy(to, row, row_bytes);
     } else {
-      fill_row(args, row);
+      fill_row(args, to);
     }
   }
 }
@@ -81,15 +86,15 @@ Piece choose_piece(int64_t row_bytes) {
 }  // namespace
 
 Status gather(const Executor& executor, const GatherArgs& args) {
-  if (args.count == 0 || args.row_bytes == 0) return Status::ok();
-  const Piece piece =
-      args.ids_64 ? choose_piece<int64_t>(args.row_bytes) : choose_piece<int32_t>(args.row_bytes);
-  const int64_t bytes = args.count * args.row_bytes;
+  if (args.list.count == 0 || args.row_bytes == 0) return Status::ok();
+  const Piece piece = args.list.ids.is_64 ? choose_piece<int64_t>(args.row_bytes)
+                                          : choose_piece<int32_t>(args.row_bytes);
+  const int64_t bytes = args.list.count * args.row_bytes;
   const int64_t piece_bytes = std::clamp(bytes / (kPiecesPerThread * executor.num_threads),
                                          kLeastPieceBytes, kMostPieceBytes);
   advise_huge_pages(args.rows, bytes);
   const int64_t grain = std::max<int64_t>(64, piece_bytes / args.row_bytes);
-  parallel_for(executor, args.count, grain,
+  parallel_for(executor, args.list.count, grain,
                [&](int64_t begin, int64_t end) { piece(args, begin, end); });
   return Status::ok();
 }

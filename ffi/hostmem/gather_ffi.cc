@@ -19,7 +19,7 @@ Status decode(ffi::AnyBuffer table, ffi::AnyBuffer ids, ffi::AnyBuffer rows,
   if (table.dimensions().size() < 1) {
     return Status::error(kOp, ": table must have rank 1 or more, got a scalar");
   }
-  JAXDIRECT_RETURN_IF_ERROR(check_index_dtype(kOp, "indices", ids, &args->ids_64));
+  JAXDIRECT_RETURN_IF_ERROR(check_index_dtype(kOp, "indices", ids, &args->list.ids.is_64));
   if (rows.element_type() != table.element_type()) {
     return Status::error(kOp, ": the result must have the table's dtype");
   }
@@ -30,8 +30,8 @@ Status decode(ffi::AnyBuffer table, ffi::AnyBuffer ids, ffi::AnyBuffer rows,
     return Status::error(kOp, ": max_blocks must be 0 or more, got ", attrs.max_blocks);
   }
 
-  args->num_rows = table.dimensions()[0];
-  args->count = static_cast<int64_t>(ids.element_count());
+  args->list.num_rows = table.dimensions()[0];
+  args->list.count = static_cast<int64_t>(ids.element_count());
   int64_t row_elements = 1;
   for (size_t axis = 1; axis < table.dimensions().size(); ++axis) {
     JAXDIRECT_RETURN_IF_ERROR(
@@ -41,13 +41,14 @@ Status decode(ffi::AnyBuffer table, ffi::AnyBuffer ids, ffi::AnyBuffer rows,
   if (element_bytes == 0) return Status::error(kOp, ": table's dtype has no fixed byte width");
   int64_t table_bytes = 0;
   JAXDIRECT_RETURN_IF_ERROR(checked_product(kOp, row_elements, element_bytes, &args->row_bytes));
-  JAXDIRECT_RETURN_IF_ERROR(checked_product(kOp, args->row_bytes, args->num_rows, &table_bytes));
+  JAXDIRECT_RETURN_IF_ERROR(
+      checked_product(kOp, args->row_bytes, args->list.num_rows, &table_bytes));
   int64_t elements = 0;
-  JAXDIRECT_RETURN_IF_ERROR(checked_product(kOp, args->count, row_elements, &elements));
+  JAXDIRECT_RETURN_IF_ERROR(checked_product(kOp, args->list.count, row_elements, &elements));
   JAXDIRECT_RETURN_IF_ERROR(check_count(kOp, "the result", rows, elements));
 
   args->table = static_cast<const std::byte*>(table.untyped_data());
-  args->ids = ids.untyped_data();
+  args->list.ids.data = ids.untyped_data();
   args->rows = static_cast<std::byte*>(rows.untyped_data());
   args->fill[0] = static_cast<uint64_t>(attrs.fill_low);
   args->fill[1] = static_cast<uint64_t>(attrs.fill_high);
@@ -55,6 +56,26 @@ Status decode(ffi::AnyBuffer table, ffi::AnyBuffer ids, ffi::AnyBuffer rows,
   args->max_blocks = attrs.max_blocks;
   args->workspace = workspace.untyped_data();
   args->workspace_bytes = static_cast<int64_t>(workspace.size_bytes());
+  return Status::ok();
+}
+
+// A row's place in the cache, and the cached rows themselves.
+Status decode_cache(ffi::AnyBuffer table, ffi::AnyBuffer cache, ffi::AnyBuffer slots,
+                    GatherArgs* args) {
+  JAXDIRECT_RETURN_IF_ERROR(check_dtype(kOp, "slots", slots, ffi::DataType::S32, "int32"));
+  JAXDIRECT_RETURN_IF_ERROR(check_count(kOp, "slots", slots, args->list.num_rows));
+  JAXDIRECT_RETURN_IF_ERROR(check_rank(kOp, "cache", cache, table.dimensions().size()));
+  const int64_t num_slots = cache.dimensions()[0];
+  int64_t bytes = 0;
+  JAXDIRECT_RETURN_IF_ERROR(checked_product(kOp, num_slots, args->row_bytes, &bytes));
+  if (cache.element_type() != table.element_type() ||
+      static_cast<int64_t>(cache.size_bytes()) != bytes) {
+    return Status::error(kOp, ": cache must hold rows of the table, got shapes ", shape_of(cache),
+                         " and ", shape_of(table));
+  }
+  args->cache = static_cast<const std::byte*>(cache.untyped_data());
+  args->list.slots = static_cast<const int32_t*>(slots.untyped_data());
+  args->list.num_slots = num_slots;
   return Status::ok();
 }
 
@@ -67,12 +88,34 @@ ffi::Error handle(NativeContext context, ffi::AnyBuffer table, ffi::AnyBuffer id
   return to_ffi(status);
 }
 
+ffi::Error handle_cached(NativeContext context, ffi::AnyBuffer table, ffi::AnyBuffer cache,
+                         ffi::AnyBuffer slots, ffi::AnyBuffer ids, ffi::Result<ffi::AnyBuffer> rows,
+                         ffi::Result<ffi::AnyBuffer> workspace, GatherAttrs attrs) {
+  GatherArgs args;
+  Status status = decode(table, ids, *rows, *workspace, attrs, &args);
+  if (status.is_ok()) status = decode_cache(table, cache, slots, &args);
+  if (status.is_ok()) status = gather(to_context(context), args);
+  return to_ffi(status);
+}
+
 }  // namespace
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdirect_hostmem_gather, handle,
                               ffi::Ffi::Bind()
                                   .Ctx<ContextBinding>()
                                   .Arg<ffi::AnyBuffer>()  // table
+                                  .Arg<ffi::AnyBuffer>()  // indices
+                                  .Ret<ffi::AnyBuffer>()  // rows
+                                  .Ret<ffi::AnyBuffer>()  // workspace
+                                  .Attrs<GatherAttrs>(),
+                              kRecordable);
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdirect_hostmem_gather_cached, handle_cached,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ContextBinding>()
+                                  .Arg<ffi::AnyBuffer>()  // table
+                                  .Arg<ffi::AnyBuffer>()  // cache
+                                  .Arg<ffi::AnyBuffer>()  // slots
                                   .Arg<ffi::AnyBuffer>()  // indices
                                   .Ret<ffi::AnyBuffer>()  // rows
                                   .Ret<ffi::AnyBuffer>()  // workspace

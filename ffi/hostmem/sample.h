@@ -18,29 +18,6 @@
 
 namespace jaxdirect::hostmem {
 
-// A list of int32 or int64.
-struct IndexList {
-  const void* data = nullptr;
-  bool is_64 = false;
-
-  JAXDIRECT_HOST_DEVICE int64_t operator[](int64_t i) const {
-    return is_64 ? static_cast<const int64_t*>(data)[i] : static_cast<const int32_t*>(data)[i];
-  }
-};
-
-struct IndexRows {
-  void* data = nullptr;
-  bool is_64 = false;
-
-  JAXDIRECT_HOST_DEVICE void set(int64_t i, int64_t value) const {
-    if (is_64) {
-      static_cast<int64_t*>(data)[i] = value;
-    } else {
-      static_cast<int32_t*>(data)[i] = static_cast<int32_t>(value);
-    }
-  }
-};
-
 struct SampleArgs {
   IndexList indptr;  // [num_nodes + 1]
   int64_t num_nodes = 0;

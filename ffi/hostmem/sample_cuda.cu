@@ -224,11 +224,11 @@ Status sample_neighbors(cudaStream_t stream, const SampleArgs& args) {
   if (args.num_nodes > 0) {
     const OrderPlan plan = plan_order(args.order, indptr_on_host || indices_on_host, args.num_nodes,
                                       row_bytes(args), args.count);
-    if (plan.sorted) {
-      JAXDIRECT_RETURN_IF_ERROR(order_positions(stream, plan, args.seeds.data, args.seeds.is_64,
-                                                args.count, args.num_nodes, args.workspace,
-                                                args.workspace_bytes, &task.positions));
-    }
+    const RowIds list{args.seeds, args.count, args.num_nodes};
+    OrderedPositions ordered;
+    JAXDIRECT_RETURN_IF_ERROR(order_positions(stream, plan, list, /*may_decline=*/false,
+                                              args.workspace, args.workspace_bytes, &ordered));
+    task.positions = ordered.positions;
   }
   launch_for_fanout(stream, task);
   JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaGetLastError(), "sample_neighbors");

@@ -18,14 +18,11 @@ namespace jaxdirect::hostmem {
 enum class FloatType { kF16, kBF16, kF32, kF64 };
 
 struct ScatterAddArgs {
-  const void* rows = nullptr;  // [count, columns]
-  const void* ids = nullptr;   // [count], int32 or int64; others than rows of the table are dropped
-  bool ids_64 = false;
-  int64_t count = 0;
+  const void* rows = nullptr;  // [list.count, columns]
+  RowIds list;                 // ids that are no rows of the table are dropped
   int64_t columns = 0;
   FloatType type = FloatType::kF32;
-  void* table = nullptr;  // [num_rows, columns]
-  int64_t num_rows = 0;
+  void* table = nullptr;  // [list.num_rows, columns]
   void* workspace = nullptr;
   int64_t workspace_bytes = 0;
 };

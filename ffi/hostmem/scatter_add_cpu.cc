@@ -12,16 +12,11 @@ namespace {
 // two threads, and every row in the order of the ids.
 constexpr int64_t kPiecesPerThread = 2;
 
-int64_t load_id(const ScatterAddArgs& args, int64_t i) {
-  return args.ids_64 ? static_cast<const int64_t*>(args.ids)[i]
-                     : static_cast<const int32_t*>(args.ids)[i];
-}
-
 template <typename Sum, typename Value>
 void add_rows(const ScatterAddArgs& args, int64_t begin, int64_t end, Sum* sums) {
   const auto* rows = static_cast<const Value*>(args.rows);
-  for (int64_t i = 0; i < args.count; ++i) {
-    const int64_t id = load_id(args, i);
+  for (int64_t i = 0; i < args.list.count; ++i) {
+    const int64_t id = args.list.ids[i];
     if (id < begin || id >= end) continue;
     Sum* sum = sums + (id - begin) * args.columns;
     const Value* row = rows + i * args.columns;
@@ -50,10 +45,10 @@ void add_widened(const ScatterAddArgs& args, int64_t begin, int64_t end) {
 }  // namespace
 
 Status scatter_add(const Executor& executor, const ScatterAddArgs& args) {
-  if (args.num_rows == 0 || args.columns == 0) return Status::ok();
+  if (args.list.num_rows == 0 || args.columns == 0) return Status::ok();
   const int64_t pieces = executor.num_threads * kPiecesPerThread;
-  const int64_t grain = (args.num_rows + pieces - 1) / pieces;
-  parallel_for(executor, args.num_rows, grain, [&](int64_t begin, int64_t end) {
+  const int64_t grain = (args.list.num_rows + pieces - 1) / pieces;
+  parallel_for(executor, args.list.num_rows, grain, [&](int64_t begin, int64_t end) {
     switch (args.type) {
       case FloatType::kF16:
         return add_widened<Half>(args, begin, end);

@@ -26,21 +26,16 @@ constexpr int kThreads = 128;
 
 struct Sorted {
   const uint32_t* positions;
-  const void* ids;
-  bool ids_64;
-  int64_t count;
+  RowIds list;
   int64_t columns;
-  int64_t num_rows;
   int64_t num_chunks;
 };
 
 // The id of sorted entry i; -1 for entries outside the list and ids that are no rows.
 __device__ int64_t id_at(const Sorted& sorted, int64_t i) {
-  if (i < 0 || i >= sorted.count) return -1;
-  const uint32_t position = sorted.positions[i];
-  const int64_t id = sorted.ids_64 ? static_cast<const int64_t*>(sorted.ids)[position]
-                                   : static_cast<const int32_t*>(sorted.ids)[position];
-  return id >= 0 && id < sorted.num_rows ? id : -1;
+  if (i < 0 || i >= sorted.list.count) return -1;
+  const int64_t id = sorted.list.ids[sorted.positions[i]];
+  return sorted.list.is_row(id) ? id : -1;
 }
 
 __device__ float widen(__half value) { return __half2float(value); }
@@ -65,7 +60,7 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t chunk = int64_t{blockIdx.x} * blockDim.y + threadIdx.y;
   if (chunk >= sorted.num_chunks) return;
   const int64_t first = chunk * kScatterChunk;
-  const int64_t last = min(first + kScatterChunk, sorted.count);
+  const int64_t last = min(first + kScatterChunk, sorted.list.count);
   const int64_t id_before = id_at(sorted, first - 1);
   const int64_t id_after = id_at(sorted, last);
 
@@ -119,15 +114,16 @@ template <typename Value, typename Sum>
 Status run(cudaStream_t stream, const ScatterAddArgs& args, const Sorted& sorted, void* partials) {
   auto* table = static_cast<Value*>(args.table);
   JAXDIRECT_RETURN_IF_CUDA_ERROR(
-      cudaMemsetAsync(table, 0, args.num_rows * args.columns * sizeof(Value), stream),
+      cudaMemsetAsync(table, 0, args.list.num_rows * args.columns * sizeof(Value), stream),
       "scatter_add");
-  if (args.count == 0) return Status::ok();
+  if (args.list.count == 0) return Status::ok();
 
   int wide = 1;
   while (wide < kThreads && wide < args.columns) wide *= 2;
   const dim3 block(wide, kThreads / wide);
   const int64_t chunk_blocks = ceil_div(sorted.num_chunks, block.y);
-  if (chunk_blocks > INT32_MAX) return Status::error("scatter_add: too many rows: ", args.count);
+  if (chunk_blocks > INT32_MAX)
+    return Status::error("scatter_add: too many rows: ", args.list.count);
   const int64_t column_blocks = std::min<int64_t>(ceil_div(args.columns, wide), 65535);
   const dim3 grid(static_cast<unsigned>(chunk_blocks), static_cast<unsigned>(column_blocks));
   auto* sums = static_cast<Sum*>(partials);
@@ -142,32 +138,30 @@ Status run(cudaStream_t stream, const ScatterAddArgs& args, const Sorted& sorted
 }  // namespace
 
 Status scatter_add(cudaStream_t stream, const ScatterAddArgs& args) {
-  if (args.num_rows == 0 || args.columns == 0) return Status::ok();
-  if (args.count > INT32_MAX || args.num_rows >= int64_t{1} << 32) {
-    return Status::error("scatter_add: at most 2^31 - 1 rows into a table of 2^32 - 1, got ",
-                         args.count, " into ", args.num_rows, "; split the call");
+  const int64_t count = args.list.count;
+  const int64_t num_rows = args.list.num_rows;
+  if (num_rows == 0 || args.columns == 0) return Status::ok();
+  if (count > INT32_MAX || num_rows >= int64_t{1} << 32) {
+    return Status::error("scatter_add: at most 2^31 - 1 rows into a table of 2^32 - 1, got ", count,
+                         " into ", num_rows, "; split the call");
   }
-  const int64_t order_bytes = order_workspace_bytes(args.count);
-  if (args.workspace_bytes < scatter_workspace_bytes(args.count, args.columns)) {
+  const int64_t order_bytes = order_workspace_bytes(count);
+  if (args.workspace_bytes < scatter_workspace_bytes(count, args.columns)) {
     return Status::error("scatter_add: workspace must have ",
-                         scatter_workspace_bytes(args.count, args.columns), " bytes, got ",
+                         scatter_workspace_bytes(count, args.columns), " bytes, got ",
                          args.workspace_bytes);
   }
 
   Sorted sorted{};
-  sorted.ids = args.ids;
-  sorted.ids_64 = args.ids_64;
-  sorted.count = args.count;
+  sorted.list = args.list;
   sorted.columns = args.columns;
-  sorted.num_rows = args.num_rows;
-  sorted.num_chunks = ceil_div(args.count, kScatterChunk);
-  if (args.count > 0) {
-    OrderPlan all_bits;
-    all_bits.sorted = true;
-    while (args.num_rows >> all_bits.high_bit) ++all_bits.high_bit;
-    JAXDIRECT_RETURN_IF_ERROR(order_positions(stream, all_bits, args.ids, args.ids_64, args.count,
-                                              args.num_rows, args.workspace, order_bytes,
-                                              &sorted.positions));
+  sorted.num_chunks = ceil_div(count, kScatterChunk);
+  if (count > 0) {
+    OrderedPositions ordered;
+    JAXDIRECT_RETURN_IF_ERROR(order_positions(stream, plan_stable_sort(num_rows), args.list,
+                                              /*may_decline=*/false, args.workspace, order_bytes,
+                                              &ordered));
+    sorted.positions = ordered.positions;
   }
   void* partials = static_cast<char*>(args.workspace) + ceil_div(order_bytes, 256) * 256;
   switch (args.type) {

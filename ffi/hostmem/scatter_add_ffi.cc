@@ -29,7 +29,7 @@ Status decode_type(ffi::DataType dtype, ScatterAddArgs* args) {
 
 Status decode(ffi::AnyBuffer rows, ffi::AnyBuffer ids, ffi::AnyBuffer table,
               ffi::AnyBuffer workspace, ScatterAddArgs* args) {
-  JAXDIRECT_RETURN_IF_ERROR(check_index_dtype(kOp, "ids", ids, &args->ids_64));
+  JAXDIRECT_RETURN_IF_ERROR(check_index_dtype(kOp, "ids", ids, &args->list.ids.is_64));
   const size_t batch_rank = ids.dimensions().size();
   const size_t row_rank = table.dimensions().size() - 1;
   if (table.dimensions().size() < 1 || rows.dimensions().size() != batch_rank + row_rank ||
@@ -38,20 +38,20 @@ Status decode(ffi::AnyBuffer rows, ffi::AnyBuffer ids, ffi::AnyBuffer table,
                          "and its dtype, got shapes ", shape_of(rows), ", ", shape_of(ids), ", ",
                          shape_of(table));
   }
-  args->num_rows = table.dimensions()[0];
-  args->count = static_cast<int64_t>(ids.element_count());
+  args->list.num_rows = table.dimensions()[0];
+  args->list.count = static_cast<int64_t>(ids.element_count());
   args->columns = 1;
   for (size_t axis = 0; axis < row_rank; ++axis) {
     JAXDIRECT_RETURN_IF_ERROR(
         checked_product(kOp, args->columns, table.dimensions()[axis + 1], &args->columns));
   }
   int64_t elements = 0;
-  JAXDIRECT_RETURN_IF_ERROR(checked_product(kOp, args->count, args->columns, &elements));
+  JAXDIRECT_RETURN_IF_ERROR(checked_product(kOp, args->list.count, args->columns, &elements));
   JAXDIRECT_RETURN_IF_ERROR(check_count(kOp, "rows", rows, elements));
-  JAXDIRECT_RETURN_IF_ERROR(checked_product(kOp, args->num_rows, args->columns, &elements));
+  JAXDIRECT_RETURN_IF_ERROR(checked_product(kOp, args->list.num_rows, args->columns, &elements));
   JAXDIRECT_RETURN_IF_ERROR(check_count(kOp, "the result", table, elements));
   args->rows = rows.untyped_data();
-  args->ids = ids.untyped_data();
+  args->list.ids.data = ids.untyped_data();
   args->table = table.untyped_data();
   args->workspace = workspace.untyped_data();
   args->workspace_bytes = static_cast<int64_t>(workspace.size_bytes());

@@ -12,17 +12,17 @@ from jax.core import Tracer
 from jaxdirect import _ffi
 
 
-def check_table(op: str, table: Any) -> None:
+def check_table(op: str, table: Any, name: str = "table") -> None:
     """Refuses what is no table, with the remedy."""
     if not isinstance(table, jax.Array):
         raise TypeError(
-            f"{op}: table must be a jax.Array, got {type(table).__name__}; "
+            f"{op}: {name} must be a jax.Array, got {type(table).__name__}; "
             "make it one with jaxdirect.unified(table)"
         )
     if table.ndim == 0:
-        raise ValueError(f"{op}: table must have at least one axis, got a scalar")
+        raise ValueError(f"{op}: {name} must have at least one axis, got a scalar")
     check_whole_bytes(op, table.dtype)
-    check_reachable(op, "table", table)
+    check_reachable(op, name, table)
 
 
 def check_whole_bytes(op: str, dtype: Any) -> None:

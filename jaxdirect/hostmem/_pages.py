@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import bisect
+import contextlib
 import dataclasses
 import os
 import queue
@@ -133,6 +134,8 @@ class _Lease:
 _state_lock = threading.Lock()
 _registry: _Registry | None = None
 _devices: set[int] = set()  # GPUs that may be reading registered pages
+_kept: list[Any] = []  # what could not be released: a GPU may still read its pages
+_failures: queue.SimpleQueue = queue.SimpleQueue()  # why, until the next table reports it
 
 
 def _start() -> _Registry:
@@ -142,19 +145,35 @@ def _start() -> _Registry:
             native = _ffi.require("cuda", "unified: a GPU table needs jaxdirect's CUDA module")
             _registry = _Registry(native)
             reaper = threading.Thread(
-                target=_reap, args=(_registry, native), name="jaxdirect-reaper", daemon=True
+                target=_reap,
+                args=(_registry, native, _returned),
+                name="jaxdirect-reaper",
+                daemon=True,
             )
             reaper.start()
             atexit.register(_stop, reaper)
         return _registry
 
 
-def _reap(registry: _Registry, native: Any) -> None:
-    while (held := _returned.get()) is not None:
+def _reap(registry: _Registry, native: Any, returned: queue.SimpleQueue) -> None:
+    while (held := returned.get()) is not None:
         segments, array = held
-        native.synchronize(sorted(_devices))
-        registry.release(segments)
+        try:
+            native.synchronize(sorted(_devices))
+            registry.release(segments)
+        except RuntimeError as error:
+            _kept.append(held)
+            _failures.put(error)
         del held, segments, array
+
+
+def _report_failure() -> None:
+    with contextlib.suppress(queue.Empty):
+        error = _failures.get_nowait()
+        raise RuntimeError(
+            f"unified: the pages of an earlier table could not be released and stay pinned "
+            f"({error}); if the GPU was lost, restart the process"
+        ) from error
 
 
 def _stop(reaper: threading.Thread) -> None:
@@ -167,13 +186,11 @@ def registered_bytes() -> int:
     return 0 if _registry is None else _registry.registered_bytes()
 
 
-def register(array: np.ndarray, device: Any) -> Array:
+def register(array: np.ndarray, device: Any, *, read_only: bool) -> Array:
     """A `jax.Array` on `device`'s pinned host memory that views `array`'s own pages."""
     registry = _start()
-    start, stop = _page_span(array)
-    shared = any("s" in mode for mode in _mapping_modes(start, stop))
-    # A file's shared pages can be pinned for reading only, which is all that a GPU does.
-    segments = registry.acquire(start, stop, read_only=shared)
+    _report_failure()
+    segments = registry.acquire(*_page_span(array), read_only)
     lease = _Lease(segments, array)
     _devices.add(device.local_hardware_id)
     code = _DLPACK_FLOATS.get(array.dtype.name, _DLPACK_KINDS.get(array.dtype.kind))
@@ -187,15 +204,20 @@ def register(array: np.ndarray, device: Any) -> Array:
     return _compat.with_host_type(view)
 
 
-def check_writable(array: np.ndarray) -> None:
-    """Refuses memory that is mapped read-only: pinning it fails in the driver, or hangs in it."""
-    if any("w" not in mode for mode in _mapping_modes(*_page_span(array))):
+def is_shared_mapping(array: np.ndarray) -> bool:
+    """Whether the array lies in a file's shared pages, which can be pinned for reading only.
+
+    Refuses memory that is mapped read-only: pinning it fails in the driver, or hangs in it.
+    """
+    modes = _mapping_modes(*_page_span(array))
+    if any("w" not in mode for mode in modes):
         raise ValueError(
             "unified: array must lie in memory that this process may write, got a read-only "
             "mapping, which CUDA drivers cannot pin; open the file with "
             "numpy.memmap(mode='r+') (no copy) or mode='c' (private pages), or copy it into "
             "jaxdirect.empty(...)"
         )
+    return any("s" in mode for mode in modes)
 
 
 def _page_span(array: np.ndarray) -> tuple[int, int]:

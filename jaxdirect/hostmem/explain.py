@@ -21,7 +21,8 @@ def explain_gather(table: Any, count: int, *, order: str = "auto") -> str:
         order: as `gather` takes it.
 
     Returns:
-        One sentence with the sizes and the choice.
+        One sentence with the sizes and the choice. Of a short list the GPU itself
+        estimates how many indices are read from the host, and neither pads nor cached.
 
     Raises:
         ValueError: order is none of `gather`'s.
@@ -36,12 +37,17 @@ def explain_gather(table: Any, count: int, *, order: str = "auto") -> str:
     if order not in ORDERS:
         raise ValueError(f"gather: order must be one of {', '.join(ORDERS)}, got {order!r}")
     native = _ffi.require("cpu", "explain_gather")
+    num_rows = table.shape[0]
     row_bytes = math.prod(table.shape[1:]) * np.dtype(table.dtype).itemsize
-    is_sorted, low, high = native.plan_order(ORDERS[order], table.shape[0], row_bytes, count)
+    method, low, high, min_reads = native.plan_order(ORDERS[order], num_rows, row_bytes, count)
     choice = "read as given"
-    if is_sorted:
+    if method == "buckets":
+        choice = f"grouped by ranges of {2**low} rows"
+        if min_reads:
+            choice += f" if about {min_reads} of them or more are read from the host"
+    elif method == "radix":
         choice = f"sorted by bits {low} to {high - 1} of {high} ({-(-(high - low) // 8)} passes)"
-    size = table.shape[0] * row_bytes / 2**30
+    size = num_rows * row_bytes / 2**30
     return (
         f"gather of {count} rows of {row_bytes} bytes from a host table of {size:.1f} GiB: {choice}"
     )

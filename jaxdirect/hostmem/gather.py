@@ -17,6 +17,7 @@ from jaxtyping import Array, ArrayLike, Int, Shaped
 from jaxdirect import _compat, _ffi
 from jaxdirect.hostmem import _checks
 from jaxdirect.hostmem._workspace import order_workspace_bytes
+from jaxdirect.hostmem.cached_table import CachedTable
 from jaxdirect.hostmem.scatter_add import scatter_add
 
 ORDERS = {"given": 0, "sorted": 1, "auto": 2}
@@ -36,7 +37,8 @@ class _Options:
         return values
 
 
-def _results(platform: str, table: Any, ids: Any, *, order: int, **_: int) -> list:
+def _results(platform: str, *operands: Any, order: int, **_: int) -> list:
+    table, ids = operands[0], operands[-1]
     rows = jax.ShapeDtypeStruct((*ids.shape, *table.shape[1:]), table.dtype)
     sorts = platform == "cuda" and order != ORDERS["given"]
     workspace = order_workspace_bytes(math.prod(ids.shape)) if sorts else 0
@@ -57,15 +59,31 @@ def _reference(
     return (jnp.where(jnp.expand_dims(valid, tuple(range(ids.ndim, rows.ndim))), rows, fill),)
 
 
-def _sharding_rule(table_rank: int, ids_rank: int, **_: int) -> tuple[str, tuple[str, ...]]:
+def _reference_cached(
+    table: Array, cached: Array, slots: Array, ids: Array, **attributes: int
+) -> tuple[Array]:
+    (rows,) = _reference(table, ids, **attributes)
+    if table.shape[0] == 0 or cached.shape[0] == 0:
+        return (rows,)
+    valid = (ids >= 0) & (ids < table.shape[0])
+    slot = jnp.where(valid, slots[jnp.where(valid, ids, 0)], -1)
+    hit = (slot >= 0) & (slot < cached.shape[0])
+    copies = jnp.take(cached, jnp.where(hit, slot, 0), axis=0)
+    return (jnp.where(jnp.expand_dims(hit, tuple(range(ids.ndim, rows.ndim))), copies, rows),)
+
+
+def _sharding_rule(table_rank: int, *ranks: int, **_: int) -> tuple[str, tuple[str, ...]]:
     row = [f"d{axis}" for axis in range(table_rank - 1)]
-    batch = [f"b{axis}" for axis in range(ids_rank)]
-    rule = f"{' '.join(['n', *row])}, {' '.join(batch)} -> {' '.join([*batch, *row])}"
-    return rule, ("n", *row)
+    batch = [f"b{axis}" for axis in range(ranks[-1])]
+    # With a cache: its rows, and a slot for every row of the table.
+    cache = [["m", *row], ["n"]] if len(ranks) > 1 else []
+    operands = [["n", *row], *cache, batch]
+    rule = f"{', '.join(' '.join(axes) for axes in operands)} -> {' '.join([*batch, *row])}"
+    return rule, ("n", *(["m"] if cache else []), *row)
 
 
-def _batch(op: Any, axis_size: int, batched: list[bool], table: Array, ids: Array) -> tuple[Array]:
-    return op(table, ids)
+def _batch(op: Any, axis_size: int, batched: list[bool], *operands: Array) -> tuple[Array]:
+    return op(*operands)
 
 
 _op = _ffi.Op(
@@ -78,33 +96,44 @@ _op = _ffi.Op(
     batch=_batch,
     whole=((0, "table"),),
 )
+_op_cached = dataclasses.replace(
+    _op,
+    target="jaxdirect_hostmem_gather_cached",
+    reference=_reference_cached,
+    whole=((0, "table.table"), (1, "table.rows"), (2, "table.slots")),
+)
 
 
+# `tables` is (table,), or (table, cached rows, slots).
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _gather(table: Array, ids: Array, options: _Options) -> Array:
-    (rows,) = _op(table, ids, implementation=options.implementation, **options.attributes())
+def _gather(tables: tuple[Array, ...], ids: Array, options: _Options) -> Array:
+    op = _op if len(tables) == 1 else _op_cached
+    (rows,) = op(*tables, ids, implementation=options.implementation, **options.attributes())
     return rows
 
 
-def _gather_fwd(table: Any, ids: Any, options: _Options) -> tuple[Any, Any]:
-    if table.perturbed and _ffi.in_host_space(table.value):
+def _gather_fwd(tables: Any, ids: Any, options: _Options) -> tuple[Any, Any]:
+    table, *cache = tables
+    if any(part.perturbed for part in cache) or (
+        table.perturbed and (cache or _ffi.in_host_space(table.value))
+    ):
         raise TypeError(
-            "gather: a unified table cannot be differentiated, got a gradient request for it; "
-            "differentiate with respect to other arguments (argnums), wrap the table in "
-            "jax.lax.stop_gradient, or keep a trained table on the device"
+            f"gather: a {'cached' if cache else 'unified'} table cannot be differentiated, got a "
+            "gradient request for it; differentiate with respect to other arguments (argnums), "
+            "wrap the table in jax.lax.stop_gradient, or keep a trained table on the device"
         )
-    rows = _gather(table.value, ids.value, options)
+    rows = _gather(tuple(part.value for part in tables), ids.value, options)
     # The residual is the table's type alone: its length, not its data.
     num_rows = table.value.shape[0] if table.perturbed else None
-    return rows, (ids.value, num_rows)
+    return rows, (ids.value, num_rows, len(cache))
 
 
 def _gather_bwd(options: _Options, residual: Any, cotangent: Any) -> tuple[Any, None]:
-    ids, num_rows = residual
+    ids, num_rows, num_cache = residual
     if num_rows is None or isinstance(cotangent, SymbolicZero):
-        return None, None
+        return (None,) * (1 + num_cache), None
     summed = scatter_add(cotangent, ids, num_rows, implementation=options.implementation)
-    return summed, None
+    return (summed,), None
 
 
 _gather.defvjp(_gather_fwd, _gather_bwd, symbolic_zeros=True)
@@ -112,7 +141,7 @@ _gather_jit = jax.jit(_gather, static_argnums=2)
 
 
 def gather(
-    table: Shaped[Array, "num_rows ..."],
+    table: Shaped[Array, "num_rows ..."] | CachedTable,
     indices: Int[ArrayLike, "*batch"],
     *,
     fill_value: complex = 0,
@@ -127,14 +156,15 @@ def gather(
     copy of the table is made. Equal indices cost one read.
 
     Args:
-        table: `[num_rows, *row]`, any dtype of whole bytes, from `unified` or on the device.
-            Pass it as an argument of the function that you `jit`; under a mesh it is
-            replicated, or row-sharded inside `jax.shard_map`.
+        table: `[num_rows, *row]`, any dtype of whole bytes, from `unified` or on the device,
+            or a host table with a cache on the device (`cache_rows`). Pass it as an argument
+            of the function that you `jit`; under a mesh it is replicated, or row-sharded
+            inside `jax.shard_map`.
         indices: `[*batch]`, integers. An index outside `[0, num_rows)`, so -1 too, yields
             a row of `fill_value`.
         fill_value: number, cast to the table's dtype.
         order: `"given"` reads rows as they come (PyTorch-Direct), `"sorted"` in ascending
-            order, `"auto"` sorts a host table's rows when that pays; see `explain_gather`.
+            order, `"auto"` in ascending order when that pays; see `explain_gather`.
         max_blocks: bound on the thread blocks of the reading kernel, and so on the
             multiprocessors it takes from work beside it; None fills the GPU. 64 blocks fill
             a PCIe 5 link.
@@ -146,7 +176,7 @@ def gather(
 
     Raises:
         TypeError: indices are no integers, the table is no `jax.Array`, its dtype has no
-            whole bytes, or a unified table's gradient is asked for.
+            whole bytes, or a unified or cached table's gradient is asked for.
         ValueError: the table is a scalar, freed, batched by `vmap`, sharded under plain
             `jit`, or a unified table that `jit` would copy into the program.
 
@@ -161,15 +191,21 @@ def gather(
         Array([[6., 7., 8.],
                [0., 0., 0.]], dtype=float32)
     """
-    _checks.check_table("gather", table)
+    if isinstance(table, CachedTable):
+        table.check("gather")
+        tables = (table.table, table.rows, table.slots)
+    else:
+        _checks.check_table("gather", table)
+        tables = (table,)
     with _compat.native_width(table.dtype, getattr(indices, "dtype", None)):
         ids = _checks.index_array("gather", "indices", indices, table.shape[0])
-        options = _options(table, order, max_blocks, fill_value, implementation)
-        return _gather_jit(*_compat.match_varying(table, ids), options)
+        options = _options(table.dtype, order, max_blocks, fill_value, implementation)
+        *tables, ids = _compat.match_varying(*tables, ids)
+        return _gather_jit(tuple(tables), ids, options)
 
 
 def _options(
-    table: Array, order: str, max_blocks: int | None, fill_value: complex, implementation: str
+    dtype: Any, order: str, max_blocks: int | None, fill_value: complex, implementation: str
 ) -> _Options:
     if order not in ORDERS:
         raise ValueError(f"gather: order must be one of {', '.join(ORDERS)}, got {order!r}")
@@ -177,6 +213,6 @@ def _options(
         raise ValueError(f"gather: max_blocks must be None or at least 1, got {max_blocks}")
     if isinstance(fill_value, Tracer) or np.ndim(fill_value) != 0:
         raise TypeError(f"gather: fill_value must be a plain number, got {fill_value!r}")
-    element = np.asarray(fill_value).astype(table.dtype).tobytes()
+    element = np.asarray(fill_value).astype(dtype).tobytes()
     low, high = np.frombuffer(element * (16 // len(element)), np.int64)
     return _Options(ORDERS[order], max_blocks or 0, int(low), int(high), implementation)

@@ -119,9 +119,10 @@ def unified(array: Any, *, device: Any = None) -> Array:
         np.copyto(copy, np.asarray(array))
         array = copy
     _check_array(array)
+    shared = array.size > 0 and _pages.is_shared_mapping(array)
     with _compat.native_width(array.dtype):
         shards = [
-            _shard(array, index, shard_device)
+            _shard(array, index, shard_device, shared)
             for shard_device, index in sharding.addressable_devices_indices_map(array.shape).items()
         ]
         if isinstance(sharding, SingleDeviceSharding):
@@ -164,11 +165,9 @@ def _check_array(array: Any) -> None:
             f"unified: array must be C-contiguous, got strides {array.strides} for shape "
             f"{array.shape}; copy it with numpy.ascontiguousarray(array)"
         )
-    if array.size:
-        _pages.check_writable(array)
 
 
-def _shard(array: np.ndarray, index: Any, device: Any) -> Array:
+def _shard(array: np.ndarray, index: Any, device: Any, shared: bool) -> Array:
     view = array[index]
     if not view.flags.c_contiguous:
         raise ValueError(
@@ -182,7 +181,7 @@ def _shard(array: np.ndarray, index: Any, device: Any) -> Array:
                 f"unified: on a GPU an array must start at a multiple of {_GPU_ALIGNMENT} bytes, "
                 f"got address {view.ctypes.data:#x}; copy it into jaxdirect.empty(shape, dtype)"
             )
-        return _pages.register(view, device)
+        return _pages.register(view, device, read_only=shared)
     if device.platform == "cpu" and view.ctypes.data % _CPU_ALIGNMENT and view.size:
         aligned = empty(view.shape, view.dtype)
         np.copyto(aligned, view)

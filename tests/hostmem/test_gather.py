@@ -215,11 +215,13 @@ def test_gradient_of_a_consumer_with_checkpoint_and_scan(rng):
 def test_explain_says_what_auto_does():
     table = jaxdirect.unified(np.zeros((1000, 4), np.float32))
     assert "as given" in jaxdirect.explain_gather(table, 10)
-    assert "sorted" in jaxdirect.explain_gather(table, 10, order="sorted")
+    assert "grouped" in jaxdirect.explain_gather(table, 10, order="sorted")
     large = jax.ShapeDtypeStruct((2**27, 32), jnp.float32)
     sentence = jaxdirect.explain_gather(large, 4_000_000)
     assert "sorted" in sentence
     assert "16.0 GiB" in sentence
+    short = jaxdirect.explain_gather(large, 200_000)
+    assert "grouped by ranges of 32768 rows if about 32768 of them or more" in short
 
 
 # Messages: the op, the argument, what was expected, what was got, and a remedy.

@@ -154,6 +154,29 @@ def test_workspace_is_enough_at_every_size(rng, count):
     np.testing.assert_array_equal(np.asarray(rows)[:, 0], np.where(inside, ids, -1))
 
 
+@pytest.mark.parametrize("options", [COMMAND_BUFFERS, NO_COMMAND_BUFFERS], ids=["graphs", "plain"])
+@pytest.mark.parametrize("pads", [0.0, 0.95])
+@pytest.mark.parametrize("count", [40_000, 500_000, 600_000])
+def test_lists_that_the_gpu_orders_or_not(rng, array, table, count, pads, options):
+    # Few reads among many pads are not worth ordering, which only the GPU can see.
+    ids = rng.integers(0, len(array), (3, count))
+    ids[rng.random(ids.shape) < pads] = -1
+    hot = np.unique(ids[0])[:1000]
+    cached = jaxdirect.cache_rows(table, hot[hot >= 0])
+    want = np.where(ids >= 0, ids, -7)
+
+    def first_columns(table, ids):
+        def step(_, index):
+            rows = jaxdirect.gather(table, index, fill_value=-7)
+            return None, rows[:, 0]
+
+        return jax.lax.scan(step, None, ids)[1]
+
+    for operand in (table, cached):
+        compiled = jax.jit(first_columns).lower(operand, ids).compile(compiler_options=options)
+        np.testing.assert_array_equal(compiled(operand, ids), want)
+
+
 @pytest.mark.parametrize("mode", ["r+", "c"])
 def test_memmap(tmp_path, mode):
     path = tmp_path / "table.bin"

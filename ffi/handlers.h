@@ -1,0 +1,17 @@
+#pragma once
+
+// All FFI handlers, the same for every platform module.
+
+#include <nanobind/nanobind.h>
+
+#include "hostmem/handlers.h"
+
+namespace jaxdirect {
+
+inline nanobind::dict registrations() {
+  nanobind::dict handlers;
+  hostmem::add_handlers(handlers);
+  return handlers;
+}
+
+}  // namespace jaxdirect
