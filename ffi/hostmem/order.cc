@@ -14,7 +14,7 @@ constexpr double kCacheBytesPerSecond = 250e9;
 constexpr double kTranslationBytes = 65536;  // what one address translation covers
 // Real batches repeat ids and have neighbours side by side: with few reads given order
 // takes as little as a third of its time for uniform ones.
-constexpr double kFewReads = 32768;
+constexpr double kFewReads = 16384;
 constexpr double kMustGain = 0.97;
 constexpr double kMustGainWithFewReads = 0.4;
 

@@ -40,7 +40,9 @@ def test_info(capsys):
 def test_help_lists_the_flags(capsys):
     assert main(["train", "--help"]) == 0
     out = capsys.readouterr().out
-    flags = "feature-dim fanout epochs batch-size hidden seed output resume edges features labels"
+    flags = (
+        "feature-dim fanout epochs batch-size hidden seed output resume cache edges features labels"
+    )
     assert [flag for flag in flags.split() if f"--{flag} " not in out] == []
 
 
@@ -53,6 +55,7 @@ MISTAKES = [
     (["--learning-rate", "0"], "--learning-rate must be above 0, got 0.0"),
     (["--learning-rate", "nan"], "--learning-rate must be above 0, got nan"),
     (["--dropout", "1"], "--dropout must be in [0, 1), got 1.0"),
+    (["--cache", "1.5"], "--cache must be in [0, 1], a share, got 1.5"),
     (["--fanout", "10,"], "--fanout must be positive integers parted by commas"),
     (["--fanout", "0,5"], "got '0,5'"),
     (["--fanout", "5"], "--eval-fanout must have as many hops as --fanout, got 2 and 1"),

@@ -74,6 +74,12 @@ def test_learns_and_reports(run):
     assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["2", "3"]
 
 
+def test_a_cache_changes_no_number(data, run, tmp_path):
+    assert main(command(data, tmp_path / "cached", "--cache", "0.3")) == 0
+    assert curve(tmp_path / "cached") == curve(run)
+    assert checksums(tmp_path / "cached") == checksums(run)
+
+
 def test_resume_is_bit_for_bit(data, run, tmp_path, monkeypatch, capsys):
     whole_epoch = Trainer.epoch
 

@@ -221,7 +221,7 @@ def test_explain_says_what_auto_does():
     assert "sorted" in sentence
     assert "16.0 GiB" in sentence
     short = jaxdirect.explain_gather(large, 200_000)
-    assert "grouped by ranges of 32768 rows if about 32768 of them or more" in short
+    assert "grouped by ranges of 32768 rows if about 16384 of them or more" in short
 
 
 # Messages: the op, the argument, what was expected, what was got, and a remedy.

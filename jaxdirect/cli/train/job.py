@@ -44,7 +44,7 @@ def run_job(options: Options) -> report.Result:
                 f"--output {folder} holds a run already; add --resume to continue it, or choose "
                 "another --output"
             )
-        inputs = _inputs(graph)
+        inputs = _inputs(graph, options.cache)
         trainer = Trainer.create(graph, inputs, options)
         state, history = trainer.initial, []
         if options.resume:
@@ -164,9 +164,14 @@ def _fingerprint(graph: Graph) -> dict[str, Any]:
     return {"data": f"{list(graph.features.shape)} {graph.features.dtype} {checksum:08x}"}
 
 
-def _inputs(graph: Graph) -> Inputs:
+def _inputs(graph: Graph, cache: float) -> Inputs:
+    table = jaxdirect.unified(graph.features)
+    if cache > 0:
+        draws = np.bincount(np.asarray(graph.indices), minlength=graph.num_nodes)
+        most_drawn = np.argsort(-draws, kind="stable")[: round(cache * graph.num_nodes)]
+        table = jaxdirect.cache_rows(table, most_drawn)
     return Inputs(
         jaxdirect.CSRGraph(jaxdirect.unified(graph.indptr), jaxdirect.unified(graph.indices)),
-        jaxdirect.unified(graph.features),
+        table,
         jnp.asarray(graph.labels),
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 MODELS = ("sage",)
 # What may differ between a run and its continuation.
-_NOT_SETTINGS = ("output", "resume", "device", "edges", "features", "labels")
+_NOT_SETTINGS = ("output", "resume", "device", "cache", "edges", "features", "labels")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Options:
         resume: continue from the newest checkpoint in `output`.
         edges, features, labels: a user's own graph, all three or none.
         device: "cpu", "gpu" or None, JAX's choice.
+        cache: share of the features to copy to the device, those of the most drawn nodes.
     """
 
     model: str = "sage"
@@ -44,6 +45,7 @@ class Options:
     features: Path | None = None
     labels: Path | None = None
     device: str | None = None
+    cache: float = 0.0
 
     def settings(self) -> dict[str, object]:
         """What a continued run must share with the run it continues, as JSON holds it."""
@@ -75,6 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--features", type=Path, help="its features [num_nodes, dim]: .npy or .npz")
     add("--labels", type=Path, help="its labels [num_nodes], -1 = none: .npy, .npz or text")
     add("--device", choices=("cpu", "gpu"), help="default: what JAX picks")
+    cached = "share of the features, of the nodes drawn most, to copy to the device"
+    add("--cache", type=float, default=default.cache, help=cached)
 
 
 def from_arguments(arguments: argparse.Namespace) -> Options:
@@ -96,6 +100,8 @@ def from_arguments(arguments: argparse.Namespace) -> Options:
         raise ValueError(f"--learning-rate must be above 0, got {options.learning_rate}")
     if not 0 <= options.dropout < 1:
         raise ValueError(f"--dropout must be in [0, 1), got {options.dropout}")
+    if not 0 <= options.cache <= 1:
+        raise ValueError(f"--cache must be in [0, 1], a share, got {options.cache}")
     if len(options.fanout) != len(options.eval_fanout):
         raise ValueError(
             f"--eval-fanout must have as many hops as --fanout, got {len(options.eval_fanout)} "

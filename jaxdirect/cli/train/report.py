@@ -74,7 +74,7 @@ def show(result: Result, console: Console) -> None:
     rates = result.rates()
     console.print(
         f"{rates['nodes_per_second']:,.0f} training nodes/s, "
-        f"{rates['gathered_gb_per_second']:.2f} GB/s of features gathered from host memory, "
+        f"{rates['gathered_gb_per_second']:.2f} GB/s of features gathered, "
         f"{result.seconds:.0f} s in all",
         highlight=False,
     )

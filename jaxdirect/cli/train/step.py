@@ -20,12 +20,12 @@ class Inputs(NamedTuple):
 
     Attributes:
         graph: `jaxdirect.CSRGraph` in host memory.
-        table: features `[num_nodes, feature_dim]` in host memory.
+        table: features `[num_nodes, feature_dim]` in host memory, some cached if wanted.
         labels: `[num_nodes]` on the device, -1 where unlabelled.
     """
 
     graph: jaxdirect.CSRGraph
-    table: Array
+    table: Array | jaxdirect.CachedTable
     labels: Int[Array, " nodes"]
 
 
