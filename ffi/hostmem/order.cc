@@ -12,6 +12,8 @@ constexpr double kSecondsPerLine = 0.43e-9;    // of each 128-byte line that a r
 constexpr double kSecondsPerByte = 0.0158e-9;  // and of each byte, on the link
 constexpr double kCacheBytesPerSecond = 250e9;
 constexpr double kTranslationBytes = 65536;  // what one address translation covers
+// Equal ids are read once if they are visited within so many bytes.
+constexpr int64_t kBytesReadTogether = 8192;
 // Real batches repeat ids and have neighbours side by side: with few reads given order
 // takes as little as a third of its time for uniform ones.
 constexpr double kFewReads = 16384;
@@ -80,7 +82,9 @@ OrderPlan plan_order(Order order, bool on_host, int64_t num_rows, int64_t row_by
   double order_seconds = 0;
   if (count <= kMostBucketIds) {
     plan.method = OrderPlan::Method::kBuckets;
-    plan.low_bit = std::max(0, bit_width(num_rows - 1) - kBucketBits);
+    const int bits = std::clamp(bit_width(count * row_bytes / kBytesReadTogether), kLeastBucketBits,
+                                kMostBucketBits);
+    plan.low_bit = std::max(0, bit_width(num_rows - 1) - bits);
     order_seconds = bucket_seconds(static_cast<double>(count));
   } else {
     // Order finer than four keys an id gains nothing, and keys have 32 bits.

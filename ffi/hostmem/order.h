@@ -39,7 +39,8 @@ struct OrderPlan {
   int passes() const { return (high_bit - low_bit + 7) / 8; }  // 8 bits a radix pass
 };
 
-inline constexpr int kBucketBits = 12;
+inline constexpr int kLeastBucketBits = 12;
+inline constexpr int kMostBucketBits = 15;
 inline constexpr int64_t kMostBucketIds = int64_t{1} << 19;
 
 // `row_bytes` is what one id reads, `num_rows` how many ids are valid.
