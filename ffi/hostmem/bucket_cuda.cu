@@ -37,7 +37,7 @@ struct Buckets {
 };
 
 // The sum over the threads below this one, and over all.
-__device__ uint32_t exclusive_sum(uint32_t value, uint32_t* total) {
+[[maybe_unused]] __device__ uint32_t exclusive_sum(uint32_t value, uint32_t* total) {
   __shared__ uint32_t warp_totals[kWarps];
   const int lane = threadIdx.x % kWarp;
   const int warp = threadIdx.x / kWarp;
