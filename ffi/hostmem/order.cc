@@ -80,10 +80,9 @@ OrderPlan plan_order(Order order, bool on_host, int64_t num_rows, int64_t row_by
   plan.spread_others = true;
   plan.high_bit = bit_width(num_rows);
   double order_seconds = 0;
-  if (count <= kMostBucketIds) {
+  const int bits = std::max(kLeastBucketBits, bit_width(count * row_bytes / kBytesReadTogether));
+  if (count <= kMostBucketIds && bits <= kMostBucketBits) {
     plan.method = OrderPlan::Method::kBuckets;
-    const int bits = std::clamp(bit_width(count * row_bytes / kBytesReadTogether), kLeastBucketBits,
-                                kMostBucketBits);
     plan.low_bit = std::max(0, bit_width(num_rows - 1) - bits);
     order_seconds = bucket_seconds(static_cast<double>(count));
   } else {
