@@ -14,6 +14,7 @@ constexpr double kCacheBytesPerSecond = 250e9;
 constexpr double kTranslationBytes = 65536;  // what one address translation covers
 // Equal ids are read once if they are visited within so many bytes.
 constexpr int64_t kBytesReadTogether = 8192;
+constexpr int64_t kTooFew = 4096;  // ids of a call that takes 10 us: even the rule would show
 // Real batches repeat ids and have neighbours side by side: with few reads given order
 // takes as little as a third of its time for uniform ones.
 constexpr double kFewReads = 16384;
@@ -77,6 +78,7 @@ OrderPlan plan_order(Order order, bool on_host, int64_t num_rows, int64_t row_by
                      int64_t count) {
   OrderPlan plan;
   if (order == Order::kGiven || count < 2 || num_rows < 2 || count > INT32_MAX) return plan;
+  if (order == Order::kAuto && (!on_host || count < kTooFew)) return plan;
   plan.spread_others = true;
   plan.high_bit = bit_width(num_rows);
   double order_seconds = 0;
@@ -96,7 +98,7 @@ OrderPlan plan_order(Order order, bool on_host, int64_t num_rows, int64_t row_by
   if (order == Order::kSorted) return plan;
 
   const Table table{static_cast<double>(num_rows), static_cast<double>(row_bytes)};
-  if (!on_host || !pays(table, count, order_seconds)) return OrderPlan();
+  if (!pays(table, count, order_seconds)) return OrderPlan();
   int64_t too_few = 1;
   plan.min_reads = count;
   while (plan.min_reads - too_few > 1) {
