@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -23,6 +24,17 @@ def check_table(op: str, table: Any, name: str = "table") -> None:
         raise ValueError(f"{op}: {name} must have at least one axis, got a scalar")
     check_whole_bytes(op, table.dtype)
     check_reachable(op, name, table)
+
+
+def describe(parts: Any) -> str:
+    """`Class(name=dtype[shape], ...)` of a dataclass of arrays; values may be a huge table."""
+    described = []
+    for field in dataclasses.fields(parts):
+        value = getattr(parts, field.name)
+        is_array = hasattr(value, "shape") and hasattr(value, "dtype")
+        text = f"{value.dtype}{list(value.shape)}" if is_array else repr(value)
+        described.append(f"{field.name}={text}")
+    return f"{type(parts).__name__}({', '.join(described)})"
 
 
 def check_whole_bytes(op: str, dtype: Any) -> None:

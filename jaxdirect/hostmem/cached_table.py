@@ -36,6 +36,9 @@ class CachedTable:
     rows: Shaped[Array, "num_cached ..."]
     slots: Int[Array, " num_rows"]
 
+    def __repr__(self) -> str:
+        return _checks.describe(self)
+
     @property
     def shape(self) -> tuple[int, ...]:
         """The table's shape."""
@@ -55,11 +58,11 @@ class CachedTable:
             >>> float(jaxdirect.cache_rows(table, [1, 2]).hit_rate([1, 3, -1]))
             0.5
         """
+        if self.shape[0] == 0:
+            return jnp.zeros((), jnp.float32)
         ids = _checks.index_array("hit_rate", "indices", indices, self.shape[0])
         valid = (ids >= 0) & (ids < self.shape[0])
-        hits = jnp.where(
-            valid, self.slots.at[jnp.where(valid, ids, 0)].get(mode="clip") >= 0, False
-        )
+        hits = valid & (self.slots[jnp.where(valid, ids, 0)] >= 0)
         return jnp.sum(hits) / jnp.maximum(jnp.sum(valid), 1).astype(jnp.float32)
 
     def check(self, op: str) -> None:

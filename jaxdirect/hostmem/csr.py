@@ -13,6 +13,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Int
 
 from jaxdirect import _compat, _ffi
+from jaxdirect.hostmem import _checks
 
 _CHUNK = 1 << 24  # elements that `validate` looks at together
 
@@ -57,6 +58,9 @@ class CSRGraph:
             object.__setattr__(self, name, array)
         self.check()
         _check_ends(self.indptr, self.num_edges)
+
+    def __repr__(self) -> str:
+        return _checks.describe(self)
 
     @property
     def num_nodes(self) -> int:

@@ -85,6 +85,14 @@ def test_hit_rate():
     assert cached.rows.shape == (3, 4)
     assert float(cached.hit_rate(np.array([0, 9, 5, 5, -1, 10]))) == 0.5
     assert float(jax.jit(lambda c, i: c.hit_rate(i))(cached, jnp.array([-1]))) == 0
+    empty = jaxdirect.cache_rows(jaxdirect.unified(make_table(0)), [])
+    assert float(empty.hit_rate(np.array([0, 1]))) == 0
+
+
+def test_repr_shows_no_data():
+    cached = jaxdirect.cache_rows(jaxdirect.unified(make_table(10)), [3])
+    parts = "table=float32[10, 4], rows=float32[1, 4], slots=int32[10]"
+    assert repr(cached) == f"CachedTable({parts})"
 
 
 def test_transformations(rng):

@@ -150,3 +150,12 @@ def test_validate_names_the_first_bad_position(indptr, indices, message, chunk, 
 def test_validate_inside_jit():
     with pytest.raises(TypeError, match="validate needs values, got a tracer"):
         jax.jit(lambda g: g.validate())(jaxdirect.CSRGraph(INDPTR, INDICES))
+
+
+def test_repr_shows_no_data():
+    graph = jaxdirect.CSRGraph(np.array([0, 2, 3], np.int32), np.array([0, 1, 0], np.int32))
+    assert repr(graph) == "CSRGraph(indptr=int32[3], indices=int32[3])"
+    leaves, structure = jax.tree.flatten(graph)
+    assert repr(jax.tree.unflatten(structure, [None] * len(leaves))) == (
+        "CSRGraph(indptr=None, indices=None)"
+    )
