@@ -145,7 +145,9 @@ def test_unified_takes_no_second_copy():
     assert _pages.registered_bytes() >= array.nbytes
 
 
-@pytest.mark.parametrize("count", [1, 2, 4095, 4097, 5000, 100_003, 1 << 19, (1 << 19) + 1, 3_000_001])
+@pytest.mark.parametrize(
+    "count", [1, 2, 4095, 4097, 5000, 100_003, 1 << 19, (1 << 19) + 1, 3_000_001]
+)
 def test_workspace_is_enough_at_every_size(rng, count):
     table = jaxdirect.unified(make_table(64 * MIB, row=1))
     ids = rng.integers(-5, table.shape[0] + 5, count)
