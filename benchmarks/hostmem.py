@@ -144,6 +144,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # PyTorch, CuPy and WholeGraph allocate on the same GPU.
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.4")
     import jax
+    from harness import machine
+    from harness.results import Results
     from hostmem_peers import report
     from hostmem_peers.context import Context, cpu_count
 
@@ -156,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     elif not options.only:  # the others run on the CPU when asked for, to test their logic
         cases = [c for c in cases if c.group == "cpu"]
     cases = [c for c in cases if re.search(options.only, c.name)]
-    results = report.Results(options.resume or options.output, resume=options.resume is not None)
+    results = Results(options.resume or options.output, resume=options.resume is not None)
     if options.list:
         for case in cases:
             print(f"{case.name:<30} {'done' if results.done(case.name) else ''}".rstrip())
@@ -165,7 +167,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     threads = options.threads or min(16, cpu_count())
     ctx = Context("cuda" if on_gpu else "cpu", options.small, threads)
     ctx.without |= set(filter(None, options.without.split(",")))
-    run = report.environment(ctx.platform, threads) | {"small": options.small}
+    run = machine.environment(ctx.platform, threads, report.PACKAGES) | {"small": options.small}
     run |= {
         "link_bytes_per_s": ctx.link,
         "notes": ctx.notes,
@@ -186,7 +188,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             break
         failed += not measure(case, ctx, results)
     if on_gpu:
-        run["gpu_after"] = report.gpu_state()
+        run["gpu_after"] = machine.gpu_state()
     run["seconds"] = time.monotonic() - started
     results.write()
     return int(failed > 0)
@@ -194,6 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def measure(case: Case, ctx: Any, results: Any) -> bool:
     """Runs one case, prints its row and keeps its record; False if it raised."""
+    from harness.results import judge
     from hostmem_peers import report
 
     before = bool(ctx.link)
@@ -210,7 +213,7 @@ def measure(case: Case, ctx: Any, results: Any) -> bool:
     if ctx.link and not before:
         rates = ", ".join(f"{k} {v / 1e9:.2f}" for k, v in ctx.link.items())
         print(f"ceilings in GB/s: {rates}", flush=True)
-    record["goals"] = [] if ctx.small else report.judge(record, case.goals)
+    record["goals"] = [] if ctx.small else judge(record, case.goals)
     record["wall_s"] = time.monotonic() - begin
     results.add(case.name, record)
     print(report.line(case.name, record), flush=True)

@@ -4,6 +4,7 @@
 
 #include "handlers.h"
 #include "hostmem/order.h"
+#include "relational/plan_bindings.h"
 
 namespace nb = nanobind;
 
@@ -24,4 +25,5 @@ nb::tuple plan_order(int64_t order, int64_t num_rows, int64_t row_bytes, int64_t
 NB_MODULE(_cpu, m) {
   m.def("registrations", &jaxdirect::registrations);
   m.def("plan_order", &plan_order);
+  jaxdirect::relational::add_plan(m);
 }

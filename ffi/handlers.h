@@ -5,12 +5,14 @@
 #include <nanobind/nanobind.h>
 
 #include "hostmem/handlers.h"
+#include "relational/handlers.h"
 
 namespace jaxdirect {
 
 inline nanobind::dict registrations() {
   nanobind::dict handlers;
   hostmem::add_handlers(handlers);
+  relational::add_handlers(handlers);
   return handlers;
 }
 

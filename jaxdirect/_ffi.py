@@ -20,7 +20,7 @@ import numpy as np
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import PartitionSpec
 
-from jaxdirect import _compat
+from jaxdirect import _compat, _partition
 
 # The module of each JAX platform, and the platform name that XLA registers under.
 _MODULES = {"cpu": ("jaxdirect._cpu", "cpu"), "cuda": ("jaxdirect._cuda", "CUDA")}
@@ -116,6 +116,8 @@ class Op:
         sharding_rule: operand ranks to a rule of `custom_partitioning` and its unsplit factors.
         batch: `(op call, axis_size, batched flags, *operands)` to the batched outputs.
         whole: operands, by number and name, that may be neither split over a mesh nor batched.
+        covers: `(platform, *operands, **attributes)` to whether native code takes them; else the
+            reference does.
     """
 
     name: str
@@ -126,6 +128,7 @@ class Op:
     sharding_rule: Callable[..., tuple[str, tuple[str, ...]]]
     batch: Callable[..., tuple[jax.Array, ...]]
     whole: tuple[tuple[int, str], ...] = ()
+    covers: Callable[..., bool] | None = None
 
     def __call__(
         self, *operands: jax.Array, implementation: str = "auto", **attributes: int | float
@@ -142,6 +145,8 @@ def _platform_branches(
     """What computes the op, and whether any of it is native."""
 
     def native(platform: str, *operands: jax.Array) -> tuple[jax.Array, ...]:
+        if op.covers is not None and not op.covers(platform, *operands, **attributes):
+            return reference(*operands)
         results = tuple(
             _compat.result_like(result, operands[0])
             for result in op.results(platform, *operands, **attributes)
@@ -203,7 +208,7 @@ def _composed(op: Op, implementation: str, ranks: tuple[int, ...], static: tuple
             return partitioned(*operands) if has_native else run(*operands)
         # Over a mesh with explicit axes the types say already how everything is split.
         _check_whole(op, specs)
-        outputs = _output_specs(rule, replicated, specs)
+        outputs = _partition.output_specs(rule, replicated, specs)
         split = jax.shard_map(run, mesh=mesh, in_specs=specs, out_specs=outputs, check_vma=False)
         return split(*operands)
 
@@ -232,17 +237,6 @@ def _check_whole(op: Op, specs: Sequence[PartitionSpec]) -> None:
                 f"{op.name}: {name} must be replicated over the mesh under plain jit, got "
                 f"{specs[index]}; to let each device use its own part, call it in jax.shard_map"
             )
-
-
-def _output_specs(rule: str, replicated: tuple[str, ...], specs: tuple) -> tuple:
-    """The outputs' partition specs, given the operands' and the rule that joins their axes."""
-    operands, outputs = ([side.split() for side in part.split(",")] for part in rule.split("->"))
-    axes: dict[str, Any] = {}
-    for factors, spec in zip(operands, specs, strict=True):
-        for factor, axis in zip(factors, spec, strict=False):
-            if axis is not None and factor not in replicated:
-                axes.setdefault(factor, axis)
-    return tuple(PartitionSpec(*(axes.get(factor) for factor in factors)) for factors in outputs)
 
 
 def in_host_space(x: jax.Array) -> bool:

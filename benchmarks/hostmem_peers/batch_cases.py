@@ -8,12 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from harness.timing import Contender, rounds
 
 import jaxdirect
 
 from . import gather_cases, graphs, link, ours
 from .context import Context, Pages, check_rows
-from .timing import Contender, rounds
 
 FANOUTS = (10, 25)
 IDS_PER_SEED = 1 + FANOUTS[0] + FANOUTS[0] * FANOUTS[1]

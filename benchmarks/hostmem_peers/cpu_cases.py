@@ -7,13 +7,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from harness.timing import Contender, median, paired_ratio, rounds
 
 import jaxdirect
 
 from . import graphs, ours
 from .context import Context, check_rows, random_ids
 from .sampler_cases import check_sample
-from .timing import Contender, median, paired_ratio, rounds
 
 
 def gather(ctx: Context, row_bytes: int, n: int) -> dict[str, Any]:

@@ -14,13 +14,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from harness.timing import Contender, median, paired_ratio, rounds
 
 import jaxdirect
 
 from . import batch_cases, sage
 from .context import Context, Pages
 from .loader import Loader
-from .timing import Contender, median, paired_ratio, rounds
 
 
 def run(ctx: Context, batch: int, steps: int) -> dict[str, Any]:

@@ -8,12 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from harness.timing import Contender, median, paired_ratio, rounds
 
 import jaxdirect
 
 from . import link, ours, rivals, wholegraph
 from .context import Context, Pages, check_rows, random_ids
-from .timing import Contender, median, paired_ratio, rounds
 
 GIB = 1 << 30
 TABLE_BYTES = 16 * GIB

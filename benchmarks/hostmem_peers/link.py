@@ -7,12 +7,12 @@ import statistics
 import jax
 import jax.numpy as jnp
 import numpy as np
+from harness.timing import Contender, median, rounds
 
 import jaxdirect
 
 from . import ours
 from .context import Context, Pages
-from .timing import Contender, median, rounds
 
 _READ = r"""
 extern "C" __global__ void read_all(const uint4* data, long long lines, unsigned* sink) {

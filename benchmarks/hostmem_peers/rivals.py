@@ -7,10 +7,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from harness.timing import Contender
 
 from . import native
 from .context import Context
-from .timing import Contender
 
 CHUNK_BYTES = 16 << 20
 

@@ -7,13 +7,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from harness.timing import Contender, median, paired_ratio, rounds
 
 import jaxdirect
 
 from . import graphs, native, ours, wholegraph
 from .context import Context
 from .gather_cases import TABLE_BYTES
-from .timing import Contender, median, paired_ratio, rounds
 
 FANOUTS = (10, 25)
 CALLS = 8

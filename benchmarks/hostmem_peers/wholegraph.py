@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from harness.timing import Contender
 
 from . import native
 from .context import Context, check_rows
 from .graphs import HostGraph
-from .timing import Contender
 
 
 class WholeGraph:

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "common/float_type.h"
 #include "common/status.h"
 #include "hostmem/order.h"
 
@@ -14,8 +15,6 @@
 #endif
 
 namespace jaxdirect::hostmem {
-
-enum class FloatType { kF16, kBF16, kF32, kF64 };
 
 struct ScatterAddArgs {
   const void* rows = nullptr;  // [list.count, columns]

@@ -3,6 +3,7 @@
 // Memory and an execution context for checks of launch code, CPU or CUDA.
 
 #include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -47,7 +48,7 @@ class Launcher {
   ~Launcher() { cudaStreamDestroy(stream_); }
   Launcher(const Launcher&) = delete;
   Launcher& operator=(const Launcher&) = delete;
-  cudaStream_t context() const { return stream_; }
+  cudaStream_t context(int64_t = 0) const { return stream_; }
   void wait() { check(cudaStreamSynchronize(stream_)); }
 
  private:
@@ -72,9 +73,9 @@ inline void copy(void* to, const void* from, size_t bytes) {
 class Launcher {
  public:
   ~Launcher() { wait(); }
-  Executor context() {
+  Executor context(int64_t num_threads = 4) {
     Executor executor;
-    executor.num_threads = 4;
+    executor.num_threads = num_threads;
     executor.schedule = [this](std::function<void()> task) {
       std::lock_guard<std::mutex> lock(mutex_);
       threads_.emplace_back(std::move(task));

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import lzma
 import os
 import warnings
@@ -21,7 +22,7 @@ _BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, Ru
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def named(path: Path) -> Iterator[None]:
     """Turns what NumPy and zipfile raise on a bad file into a sentence that names it."""
     try:
         yield
@@ -35,7 +36,7 @@ def _named(path: Path) -> Iterator[None]:
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Every array of an .npz file."""
-    with _named(path), zipfile.ZipFile(path) as archive:
+    with named(path), zipfile.ZipFile(path) as archive:
         return {
             name.removesuffix(".npy"): _read_member(path, archive, name)
             for name in archive.namelist()
@@ -49,7 +50,7 @@ def _read_member(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
 
 def read_npy(path: Path, *, mapped: bool = False) -> np.ndarray:
     """An .npy file, mapped in mode "r+" if asked and possible, else read into aligned memory."""
-    with _named(path), path.open("rb") as stream:
+    with named(path), path.open("rb") as stream:
         shape, fortran, dtype = _header(str(path), stream)
         start = stream.tell()
         want, have = int(np.prod(shape, dtype=object)) * dtype.itemsize, path.stat().st_size - start
@@ -106,9 +107,10 @@ def _read_stream(name: str, stream: IO[bytes]) -> np.ndarray:
 def read_text(path: Path, columns: int) -> np.ndarray:
     """`[num_lines, columns]` int64 from lines of integers parted by blanks or commas.
 
-    Empty lines and comments (from "#" on) are skipped, and so is a heading in a .csv file.
+    Empty lines and comments (from "#" on) are skipped, and so is a heading in a .csv file. A file
+    whose name ends in .gz is unpacked.
     """
-    with _named(path):
+    with named(path):
         heading, comma = _layout(path)
         try:
             with warnings.catch_warnings():
@@ -127,7 +129,9 @@ def read_text(path: Path, columns: int) -> np.ndarray:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    with path.open(encoding="utf-8", errors="replace") as stream:
+    with (gzip.open if path.suffix == ".gz" else open)(
+        path, "rt", encoding="utf-8", errors="replace"
+    ) as stream:
         for number, line in enumerate(stream, 1):
             text = line.partition("#")[0].strip()
             if text:

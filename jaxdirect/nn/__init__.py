@@ -1,5 +1,8 @@
 """Graph layers for Flax: `nnx` here, the same layers for `linen` under `jaxdirect.nn.linen`."""
 
+from jaxdirect.nn.hgt import HGTConv
+from jaxdirect.nn.rgat import RGATConv
+from jaxdirect.nn.rgcn import RGCNConv
 from jaxdirect.nn.sage import SAGEConv
 
-__all__ = ["SAGEConv"]
+__all__ = ["HGTConv", "RGATConv", "RGCNConv", "SAGEConv"]

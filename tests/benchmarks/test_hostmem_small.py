@@ -15,7 +15,9 @@ import pytest
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
-from hostmem_peers import graphs, loader, native, report, rivals, sage, timing  # noqa: E402
+from harness import timing  # noqa: E402
+from harness.results import judge  # noqa: E402
+from hostmem_peers import graphs, loader, native, report, rivals, sage  # noqa: E402
 from hostmem_peers.context import Context  # noqa: E402
 
 needs_compiler = pytest.mark.skipif(
@@ -123,7 +125,7 @@ def test_rounds_interleave_and_respect_every() -> None:
 
 def test_goals_missed_are_said() -> None:
     record = {"time_s": 1.0, "share": 0.9, "ratio": {"given": 1.2}}
-    record["goals"] = report.judge(record, [("share", 0.95), ("ratio.given", 1.0), ("ratio.x", 1)])
+    record["goals"] = judge(record, [("share", 0.95), ("ratio.given", 1.0), ("ratio.x", 1)])
     assert [g["met"] for g in record["goals"]] == [False, True]
     assert "MISSED share 0.9 < 0.95" in report.line("case", record)
 

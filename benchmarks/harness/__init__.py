@@ -1,0 +1,1 @@
+"""What every benchmark shares: timing, the machine, the file of results."""

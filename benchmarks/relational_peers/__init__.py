@@ -1,0 +1,1 @@
+"""The cases, rivals and floors of benchmarks/relational.py."""

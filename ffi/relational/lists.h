@@ -1,0 +1,46 @@
+#pragma once
+
+// The graph's structure as kernels see it. The host builds it once (plan.h); kernels check
+// every number they follow, because an exported program can bring any.
+
+#include <cstdint>
+
+#ifdef JAXDIRECT_CUDA_MODULE
+#include <cuda_runtime_api.h>
+#else
+#include "common/parallel.h"
+#endif
+
+namespace jaxdirect::relational {
+
+#ifdef JAXDIRECT_CUDA_MODULE
+using Context = cudaStream_t;
+#else
+using Context = const Executor&;
+#endif
+
+// The most entries that one work item sums.
+inline constexpr int64_t kPiece = 64;
+// The most rows in an item.
+inline constexpr int64_t kItemRows = 32;
+// Compact rows ("slots") come in tiles of one weight each.
+inline constexpr int64_t kTile = 64;
+
+// Rows that each sum entries, in CSR, cut into items of like size.
+//
+// Item (row, begin, end, code): with code >= 1 the entries [begin, end) of `code` whole rows;
+// with code < 0 a piece of one heavy row, whose result is partial number ~code. A heavy row
+// (row, first partial, partials) is the sum of its partials, in their order.
+struct Lists {
+  const int32_t* indptr = nullptr;   // [num_rows + 1]
+  const int32_t* indices = nullptr;  // [num_entries]; out of range: the entry counts nothing
+  const int32_t* items = nullptr;    // [num_items, 4]
+  const int32_t* heavy = nullptr;    // [num_heavy, 3]
+  int64_t num_rows = 0;
+  int64_t num_entries = 0;
+  int64_t num_items = 0;
+  int64_t num_heavy = 0;
+  int64_t num_partials = 0;
+};
+
+}  // namespace jaxdirect::relational

@@ -1,0 +1,106 @@
+"""Compact rows: one per (node, relation) pair, from a linear map of the node's row."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from jaxdirect.relational._call import take_rows
+from jaxdirect.relational._linear_op import NODE, OWN, linear, outer
+from jaxdirect.relational._lists import Lists, Tiles
+from jaxdirect.relational._sum_op import list_sum
+from jaxdirect.relational.graph import RelGraph
+from jaxdirect.relational.typed_linear import Options
+
+
+# `rows` lists each node's slots, for the gradient.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def pair_rows(x: Array, weight: Array, tiles: Tiles, rows: Lists, options: Options) -> Array:
+    """`[num_slots, out_dim]`: `x[node] @ weight` of each slot; zero rows in padding slots."""
+    return linear(x, weight, tiles, first=NODE, **dataclasses.asdict(options))[0]
+
+
+def _fwd(
+    x: Array, weight: Array, tiles: Tiles, rows: Lists, options: Options
+) -> tuple[Array, tuple]:
+    return pair_rows(x, weight, tiles, rows, options), (x, weight, tiles, rows)
+
+
+def _bwd(options: Options, residual: tuple, cotangent: Array) -> tuple[Array, Array, None, None]:
+    x, weight, tiles, rows = residual
+    choices = dataclasses.asdict(options)
+    slots, _ = linear(cotangent, weight, tiles, first=OWN, transposed=True, **choices)
+    x_grad = list_sum(slots, rows, implementation=options.implementation)
+    return x_grad, outer((x, True), (cotangent, False), tiles, **choices), None, None
+
+
+pair_rows.defvjp(_fwd, _bwd)
+
+
+@jax.custom_vjp
+def lookup(table: Array, index: Array) -> Array:
+    """Rows of a small table, with a gradient that is summed in a fixed order."""
+    return take_rows(table, index)
+
+
+def _lookup_fwd(table: Array, index: Array) -> tuple[Array, tuple[Array, int]]:
+    return lookup(table, index), (index, table.shape[0])
+
+
+def _lookup_bwd(residual: tuple[Array, int], cotangent: Array) -> tuple[Array, None]:
+    index, num_rows = residual
+    # A product with zeros and ones instead of a scatter, whose order is not fixed on a GPU.
+    chosen = (index[:, None] == jnp.arange(num_rows)[None]).astype(cotangent.dtype)
+    precision = jax.lax.Precision.HIGHEST
+    return jnp.tensordot(chosen, cotangent, axes=(0, 0), precision=precision), None
+
+
+lookup.defvjp(_lookup_fwd, _lookup_bwd)
+
+
+def by_relation(table: Array, graph: RelGraph) -> Array:
+    """A relation's row of `table` for each weight of the source tiles."""
+    plan = graph.attention
+    # Every relation is there: with as many pairs as relations, pair r is relation r.
+    if plan.pair_relation.shape[0] == graph.num_relations:
+        return table
+    return lookup(table, plan.pair_relation)
+
+
+def add_bias(rows: Array, bias: Array, tiles: Tiles) -> Array:
+    """`rows` `[num_slots, k]` plus the bias `[num_weights, k]` of each tile's weight."""
+    by_tile = rows.reshape(tiles.num_tiles, -1, rows.shape[1])
+    return (by_tile + lookup(bias, tiles.weight_of)[:, None]).reshape(rows.shape)
+
+
+def pad_columns(array: Array, width: int) -> Array:
+    """Zero columns behind the last axis, up to `width`."""
+    padding = [(0, 0)] * (array.ndim - 1) + [(0, width - array.shape[-1])]
+    return jnp.pad(array, padding) if width > array.shape[-1] else array
+
+
+def padded_head(columns: int, dtype: object) -> int:
+    """The columns that a head takes in the kernels: 16 bytes times a power of two."""
+    vector = 16 // min(jnp.dtype(dtype).itemsize, 4)
+    lanes = max(1, -(-columns // vector))
+    return vector * (1 << (lanes - 1).bit_length())
+
+
+def pad_heads(array: Array, heads: int, head: int, padded: int) -> Array:
+    """`[..., heads * head]` to `[..., heads * padded]` with zero columns behind each head."""
+    if head == padded:
+        return array
+    split = array.reshape(*array.shape[:-1], heads, head)
+    return pad_columns(split, padded).reshape(*array.shape[:-1], heads * padded)
+
+
+def unpad_heads(array: Array, heads: int, head: int, padded: int) -> Array:
+    """The inverse of `pad_heads`."""
+    if head == padded:
+        return array
+    split = array.reshape(*array.shape[:-1], heads, padded)[..., :head]
+    return split.reshape(*array.shape[:-1], heads * head)

@@ -1,0 +1,173 @@
+"""Sums of rows over lists, and the products that differentiate them, as native operations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from jaxdirect import _ffi
+from jaxdirect.relational import _call
+from jaxdirect.relational._lists import Lists
+
+
+def _sum_results(platform: str, *operands: Any, columns: int, num_partials: int, **_: int) -> list:
+    values, indptr, *_rest = operands
+    partials = num_partials if platform == "cuda" else 0
+    return [
+        jax.ShapeDtypeStruct((indptr.shape[0] - 1, columns), values.dtype),
+        jax.ShapeDtypeStruct((partials, columns), jnp.float32),
+    ]
+
+
+def _sum_reference(
+    values: Array,
+    indptr: Array,
+    indices: Array,
+    items: Array,
+    heavy: Array,
+    weights: Array,
+    weight_rows: Array,
+    *,
+    first_column: int,
+    columns: int,
+    heads: int,
+    num_partials: int,
+) -> tuple[Array]:
+    num_rows, num_entries = indptr.shape[0] - 1, indices.shape[0]
+    wide = _call.accumulator(values.dtype)
+    rows = _call.take_rows(values[:, first_column : first_column + columns], indices).astype(wide)
+    if weights.shape[0]:
+        own = weights[:num_entries] if weight_rows.shape[0] == 0 else None
+        scale = _call.take_rows(weights, weight_rows) if own is None else own
+        scale = scale.reshape(num_entries, heads, 1).astype(wide)
+        rows = (rows.reshape(num_entries, heads, -1) * scale).reshape(rows.shape)
+    segments = _call.row_of_entry(indptr, num_entries)
+    total = jax.ops.segment_sum(rows, segments, num_rows, indices_are_sorted=True)
+    return (total.astype(values.dtype),)
+
+
+def _covers_weights(platform: str, *operands: Any, **_: Any) -> bool:
+    return operands[5].dtype == jnp.float32 and _call.covers(platform, operands[0])
+
+
+_sum_op = _ffi.Op(
+    name="aggregate",
+    target="jaxdirect_relational_sum",
+    results=_sum_results,
+    num_outputs=1,
+    reference=_sum_reference,
+    sharding_rule=_call.replicated(2),
+    batch=_call.map_batch,
+    covers=_covers_weights,
+)
+
+
+def list_sum(
+    values: Array,
+    lists: Lists,
+    *,
+    columns: tuple[int, int] | None = None,
+    indices: Array | None = None,
+    weights: Array | None = None,
+    weight_rows: Array | None = None,
+    implementation: str = "auto",
+) -> Array:
+    """`[num_rows, k]`: for each row the sum over its entries of `weight * values[index]`.
+
+    Args:
+        values: `[num_values, width]`.
+        lists: the rows; `indices`, if given, stand for its own.
+        columns: first column and number of columns to sum, default all.
+        weights: float32 (float64 beside that) `[num_weights, heads]`, for `heads` runs of columns.
+        weight_rows: `[num_entries]`, the row of `weights` of each entry, default its own number.
+        implementation: as everywhere.
+    """
+    first, count = (0, values.shape[1]) if columns is None else columns
+    none = _call.empty(jnp.float32, 1)
+    (out,) = _call.call(
+        _sum_op,
+        values,
+        lists.indptr,
+        lists.indices if indices is None else indices,
+        lists.items,
+        lists.heavy,
+        none if weights is None else weights,
+        _call.empty(jnp.int32) if weight_rows is None else weight_rows,
+        first_column=first,
+        columns=count,
+        heads=1 if weights is None else weights.shape[1],
+        num_partials=lists.num_partials,
+        implementation=implementation,
+    )
+    return out
+
+
+def _dot_results(platform: str, *operands: Any, heads: int) -> list:
+    a, indices = operands[0], operands[3]
+    return [jax.ShapeDtypeStruct((indices.shape[0], heads), _call.accumulator(a.dtype))]
+
+
+def _dot_reference(
+    a: Array,
+    b: Array,
+    indptr: Array,
+    indices: Array,
+    items: Array,
+    heavy: Array,
+    weight_rows: Array,
+    *,
+    heads: int,
+) -> tuple[Array]:
+    num_entries = indices.shape[0]
+    wide = _call.accumulator(a.dtype)
+    left = _call.take_rows(a, _call.row_of_entry(indptr, num_entries)).astype(wide)
+    right = _call.take_rows(b, indices).astype(wide)
+    out = (left * right).reshape(num_entries, heads, -1).sum(-1)
+    if weight_rows.shape[0] == 0:
+        return (out,)
+    to = jnp.where(weight_rows >= 0, weight_rows, num_entries)
+    return (jnp.zeros_like(out).at[to].set(out, mode="drop"),)
+
+
+_dot_op = _ffi.Op(
+    name="aggregate gradient",
+    target="jaxdirect_relational_dot",
+    results=_dot_results,
+    num_outputs=1,
+    reference=_dot_reference,
+    sharding_rule=_call.replicated(2),
+    batch=_call.map_batch,
+    covers=_call.covers_narrow,
+)
+
+
+def list_dot(
+    a: Array,
+    b: Array,
+    lists: Lists,
+    *,
+    heads: int = 1,
+    weight_rows: Array | None = None,
+    implementation: str = "auto",
+) -> Array:
+    """`[num_entries, heads]`: `<a[row], b[index]>` of each entry over each head's columns.
+
+    With `weight_rows`, a permutation of the entries, entry e's products go to row
+    `weight_rows[e]`.
+    """
+    (out,) = _call.call(
+        _dot_op,
+        a,
+        b,
+        lists.indptr,
+        lists.indices,
+        lists.items,
+        lists.heavy,
+        _call.empty(jnp.int32) if weight_rows is None else weight_rows,
+        heads=heads,
+        implementation=implementation,
+    )
+    return out
