@@ -25,8 +25,8 @@ __device__ inline Work read_work(const Lists& lists, int64_t item) {
   const int4 packed = __ldg(reinterpret_cast<const int4*>(lists.items) + item);
   if (packed.w == 0 || packed.x < 0 || packed.x >= lists.num_rows) return work;
   work.row = packed.x;
-  work.begin = max(packed.y, 0);
-  work.end = static_cast<int>(min(int64_t{packed.z}, lists.num_entries));
+  work.end = static_cast<int>(min(max(int64_t{packed.z}, int64_t{0}), lists.num_entries));
+  work.begin = min(max(packed.y, 0), work.end);
   if (packed.w > 0) {
     work.rows = static_cast<int>(min(int64_t{packed.w}, lists.num_rows - packed.x));
   } else {
@@ -39,7 +39,8 @@ __device__ inline Work read_work(const Lists& lists, int64_t item) {
 
 // Where the entries of a row end: of a whole row as the plan says, of a piece where it ends.
 __device__ inline int end_of(const Lists& lists, const Work& work, int row) {
-  return work.partial >= 0 ? work.end : min(__ldg(lists.indptr + row + 1), work.end);
+  if (work.partial >= 0) return work.end;
+  return min(max(__ldg(lists.indptr + row + 1), work.begin), work.end);
 }
 
 // A heavy row and its partials, checked.

@@ -51,7 +51,7 @@ def _additive_fwd(
 def _stats(cotangent: Array, out: Array, log_sum_exp: Array, heads: int) -> Array:
     """What every edge of a node needs: its log-sum-exp and <cotangent, out>, head by head."""
     product = cotangent.astype(log_sum_exp.dtype) * out.astype(log_sum_exp.dtype)
-    delta = product.reshape(out.shape[0], heads, -1).sum(-1)
+    delta = product.reshape(out.shape[0], heads, out.shape[1] // heads).sum(-1)
     return jnp.concatenate([log_sum_exp, delta], 1)
 
 

@@ -30,7 +30,7 @@ def _scores(
         sums = rows[:, columns : columns + heads].astype(wide) + query[:, :heads]
         return jnp.where(sums > 0, sums, sums * slope)
     products = query[:, :columns] * rows[:, :columns].astype(wide)
-    return products.reshape(rows.shape[0], heads, -1).sum(-1)
+    return products.reshape(rows.shape[0], heads, columns // heads).sum(-1)
 
 
 def segment_softmax(scores: Array, segments: Array, num_rows: int) -> tuple[Array, Array]:
@@ -88,7 +88,7 @@ def _reference(
     scores = jnp.where(valid[:, None], scores, -jnp.inf)
     weights, log_sum_exp = segment_softmax(scores, segments, num_nodes)
     values = _values(gathered, score, columns).astype(weights.dtype)
-    messages = values.reshape(num_entries, heads, -1) * weights[:, :, None]
+    messages = values.reshape(num_entries, heads, columns // heads) * weights[:, :, None]
     messages = messages.reshape(num_entries, columns)
     out = jax.ops.segment_sum(messages, segments, num_nodes, indices_are_sorted=True)
     return out.astype(rows.dtype), log_sum_exp

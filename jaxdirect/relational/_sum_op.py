@@ -43,7 +43,7 @@ def _sum_reference(
         own = weights[:num_entries] if weight_rows.shape[0] == 0 else None
         scale = _call.take_rows(weights, weight_rows) if own is None else own
         scale = scale.reshape(num_entries, heads, 1).astype(wide)
-        rows = (rows.reshape(num_entries, heads, -1) * scale).reshape(rows.shape)
+        rows = (rows.reshape(num_entries, heads, columns // heads) * scale).reshape(rows.shape)
     segments = _call.row_of_entry(indptr, num_entries)
     total = jax.ops.segment_sum(rows, segments, num_rows, indices_are_sorted=True)
     return (total.astype(values.dtype),)
@@ -125,7 +125,7 @@ def _dot_reference(
     wide = _call.accumulator(a.dtype)
     left = _call.take_rows(a, _call.row_of_entry(indptr, num_entries)).astype(wide)
     right = _call.take_rows(b, indices).astype(wide)
-    out = (left * right).reshape(num_entries, heads, -1).sum(-1)
+    out = (left * right).reshape(num_entries, heads, a.shape[1] // heads).sum(-1)
     if weight_rows.shape[0] == 0:
         return (out,)
     to = jnp.where(weight_rows >= 0, weight_rows, num_entries)

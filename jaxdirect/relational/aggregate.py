@@ -74,7 +74,7 @@ def _maximum(x: Array, weight: Array | None, graph: RelGraph) -> Array:
     messages = _call.take_rows(x, lists.indices)
     if weight is not None:
         scale = _call.take_rows(weight, graph.edge_ids)[:, :, None]
-        scaled = messages.reshape(num_edges, weight.shape[1], -1) * scale
+        scaled = messages.reshape(num_edges, weight.shape[1], x.shape[1] // weight.shape[1]) * scale
         messages = scaled.reshape(messages.shape).astype(x.dtype)
     real = (lists.indices >= 0)[:, None]
     messages = jnp.where(real, messages, -jnp.inf)

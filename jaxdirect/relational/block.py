@@ -176,6 +176,9 @@ def block(
     src_tiles, src_slots = tiles, slots
     if ntype is not None:
         pairs = jnp.where(valid, relations * types + ntype[num_dst:], -1)
+        # What lies in the rows of empty places, and of nodes without edges, must reach no weight.
+        used = jnp.concatenate([valid.reshape(shape).any(1), valid])
+        ntype = jnp.where(used, ntype, -1)
         src_tiles, src_slots = _tiles(pairs, num_relations * types, sources, targets)
     pair = np.arange(num_relations * types, dtype=np.int32)
     attention = Attention(
