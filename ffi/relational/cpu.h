@@ -3,6 +3,7 @@
 // What the relational CPU kernels share, whatever the instruction set.
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <cstring>
 #include <iterator>

@@ -10,18 +10,22 @@ template <>
 struct VectorOf<float> {
   typedef float Type __attribute__((vector_size(JAXDIRECT_VECTOR_BYTES)));
   typedef int32_t Ints __attribute__((vector_size(JAXDIRECT_VECTOR_BYTES)));
+  typedef uint32_t Bits __attribute__((vector_size(JAXDIRECT_VECTOR_BYTES)));
   using Int = int32_t;
 };
 template <>
 struct VectorOf<double> {
   typedef double Type __attribute__((vector_size(JAXDIRECT_VECTOR_BYTES)));
   typedef int64_t Ints __attribute__((vector_size(JAXDIRECT_VECTOR_BYTES)));
+  typedef uint64_t Bits __attribute__((vector_size(JAXDIRECT_VECTOR_BYTES)));
   using Int = int64_t;
 };
 template <typename S>
 using Vec = typename VectorOf<S>::Type;
 template <typename S>
 using IntVec = typename VectorOf<S>::Ints;
+template <typename S>
+using BitVec = typename VectorOf<S>::Bits;  // sums of these wrap around
 template <typename S>
 using IntOf = typename VectorOf<S>::Int;
 
@@ -199,19 +203,16 @@ template <typename S>
 inline constexpr S kLn2Low = sizeof(S) == 4 ? S(-2.12194440e-4) : S(1.90821492927058770002e-10);
 template <typename S>
 inline constexpr int kMantissaBits = sizeof(S) == 4 ? 23 : 52;
-template <typename S>
-inline constexpr IntOf<S> kOneBits =
-    sizeof(S) == 4 ? IntOf<S>{0x3f800000} : IntOf<S>(0x3ff0000000000000);
-
 constexpr double factorial(int n) { return n <= 1 ? 1.0 : n * factorial(n - 1); }
 
 // 2^n as a number, for n of normal numbers.
 template <typename S>
 inline Vec<S> power_of_two(IntVec<S> n) {
-  return reinterpret<Vec<S>>((n << kMantissaBits<S>)+kOneBits<S>);
+  constexpr auto kOne = std::bit_cast<IntOf<S>>(S(1));
+  return reinterpret<Vec<S>>((reinterpret<BitVec<S>>(n) << kMantissaBits<S>)+kOne);
 }
 
-// To a unit in the last place, but 0 instead of numbers that are not normal, which cost hundreds of
+// To 1.2 units in the last place, but 0 instead of numbers that are not normal, which cost hundreds of
 // cycles each: 2^n times a Taylor polynomial on [-ln 2 / 2, ln 2 / 2].
 template <typename S>
 inline Vec<S> exponential(Vec<S> x) {
@@ -229,8 +230,8 @@ inline Vec<S> exponential(Vec<S> x) {
 #pragma GCC unroll 16
   for (int i = kTerms - 1; i >= 0; --i) sum = sum * r + S(1 / factorial(i));
   // In two factors: 2^n itself may be too large.
-  const IntVec<S> exponent =
-      reinterpret<IntVec<S>>(shifted) - reinterpret<IntVec<S>>(splat(kRound));
+  const IntVec<S> exponent = reinterpret<IntVec<S>>(reinterpret<BitVec<S>>(shifted) -
+                                                    reinterpret<BitVec<S>>(splat(kRound)));
   const IntVec<S> half = exponent >> 1;
   return tiny ? Vec<S>{} : sum * power_of_two<S>(half) * power_of_two<S>(exponent - half);
 }
@@ -240,11 +241,12 @@ template <typename S>
 inline Vec<S> logarithm(Vec<S> x) {
   constexpr S kRootHalf = S(0.70710678118654752440);
   constexpr int kTerms = sizeof(S) == 4 ? 5 : 11;
-  const IntVec<S> bits = reinterpret<IntVec<S>>(x);
-  const IntVec<S> root = reinterpret<IntVec<S>>(splat(kRootHalf));
-  const IntVec<S> exponent = (bits - root) >> kMantissaBits<S>;
+  const auto bits = reinterpret<BitVec<S>>(x);
+  const auto root = reinterpret<BitVec<S>>(splat(kRootHalf));
+  const auto exponent = reinterpret<IntVec<S>>(bits - root) >> kMantissaBits<S>;
   const Vec<S> n = __builtin_convertvector(exponent, Vec<S>);
-  const Vec<S> m = reinterpret<Vec<S>>(bits - (exponent << kMantissaBits<S>));
+  const Vec<S> m =
+      reinterpret<Vec<S>>(bits - (reinterpret<BitVec<S>>(exponent) << kMantissaBits<S>));
   const Vec<S> s = (m - S(1)) / (m + S(1));  // log m = 2 artanh s
   const Vec<S> s2 = s * s;
   Vec<S> sum = splat(S(2) / S(2 * kTerms + 1));

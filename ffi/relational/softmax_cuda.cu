@@ -205,6 +205,7 @@ Status run(cudaStream_t stream, const char* op, const Args& args, void* out, con
   JAXDIRECT_RETURN_IF_CUDA_ERROR(
       cudaMemsetAsync(out, 0, args.lists.num_entries * args.heads * size_of(args.type), stream),
       op);
+  if (args.lists.num_items == 0) return Status::ok();
   Grid grid;
   JAXDIRECT_RETURN_IF_ERROR(make_grid(op, args.lists, args.heads, &grid));
   items<<<grid.blocks, kWorkThreads, 0, stream>>>(args, grid.lanes);

@@ -14,9 +14,11 @@ class RowBlock {
   // Takes rows from `row` on; the first that it leaves.
   int64_t fill(const Lists& lists, int64_t row, int64_t end) {
     count_ = 0;
-    entries_ = entries_of(lists, row);
+    entries_ = {};
     for (; row < end && count_ < kMostRows && entries_.count() < kEnough; ++row) {
       const Range range = entries_of(lists, row);
+      if (range.count() == 0) continue;
+      if (count_ == 0) entries_.begin = range.begin;
       if (count_ > 0 && range.begin != entries_.end) break;  // no plan's indptr
       entries_.end = range.end;
       rows_[count_++] = range;
@@ -50,8 +52,8 @@ class Scores {
     return values_.data() + (range.begin - block.entries().begin) * heads_;
   }
 
-  // Entries without an edge hold `other`.
-  void gather(const T* from, const RowBlock& block, S other) {
+  // Entries without an edge hold `other`. What lies at `next`, if any, is wanted soon.
+  void gather(const T* from, const RowBlock& block, S other, const T* next = nullptr) {
     const auto room = static_cast<size_t>(block.entries().count() * heads_ + 2 * kLanes<S>);
     if (values_.size() < room) values_.resize(room);
     S* to = values_.data();
@@ -63,7 +65,10 @@ class Scores {
       const int64_t edge = edges_[e];
       if (!in_range(edge, num_entries_)) {
         std::fill(to, to + heads_, other);
-      } else if (heads_ == 1) {
+        continue;
+      }
+      if (next != nullptr) __builtin_prefetch(next + edge * heads_, 1);
+      if (heads_ == 1) {
         to[0] = static_cast<S>(from[edge]);
       } else {
         widen_row(to, from + edge * heads_, heads_);
@@ -85,7 +90,7 @@ class Scores {
   }
 
  private:
-  static constexpr int64_t kAhead = 16;
+  static constexpr int64_t kAhead = 64;
   int64_t num_entries_;
   const int32_t* edges_;
   int64_t heads_;
@@ -151,7 +156,8 @@ void softmax(const Executor& executor, const SoftmaxArgs& args) {
     const Scratch<S> numbers(args.heads + kLanes<S>);
     while (begin < end) {
       begin = block.fill(args.lists, begin, end);
-      scores.gather(static_cast<const T*>(args.logits), block, kNone<S>);
+      scores.gather(static_cast<const T*>(args.logits), block, kNone<S>,
+                    static_cast<const T*>(args.out));
       for (const Range range : block) {
         softmax_row(scores.row(block, range), range.count(), args.heads, numbers.data());
       }
@@ -171,7 +177,8 @@ void softmax_backward(const Executor& executor, const SoftmaxBackwardArgs& args)
     while (begin < end) {
       begin = block.fill(args.lists, begin, end);
       outs.gather(static_cast<const T*>(args.out), block, S(0));
-      grads.gather(static_cast<const T*>(args.cotangent), block, S(0));
+      grads.gather(static_cast<const T*>(args.cotangent), block, S(0),
+                   static_cast<const T*>(args.grad));
       for (const Range range : block) {
         gradient_row(outs.row(block, range), grads.row(block, range), range.count(), args.heads,
                      numbers.data());

@@ -15,8 +15,8 @@ from jaxtyping import Array, Float, Int
 
 from jaxdirect.relational import RelGraph
 from jaxdirect.relational._groups import gather_permuted, scatter_permuted
-from jaxdirect.relational._linear_op import outer
 from jaxdirect.relational._lists import Tiles
+from jaxdirect.relational._outer_op import outer
 from jaxdirect.relational.typed_linear import Options
 
 

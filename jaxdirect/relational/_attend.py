@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxdirect.relational._attention_op import ADDITIVE, DOT, attend, attend_gradient
+from jaxdirect.relational import _call
+from jaxdirect.relational._attention_gradient_op import attend_gradient
+from jaxdirect.relational._attention_op import ADDITIVE, DOT, attend
 from jaxdirect.relational._lists import Lists
 from jaxdirect.relational._parts import Attention
 from jaxdirect.relational._sum_op import list_sum
@@ -25,7 +25,7 @@ class AttentionOptions:
     implementation: str
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+@_call.custom_vjp(4)
 def attend_additive(
     rows: Array, queries: Array, plan: Attention, incoming: Lists, options: AttentionOptions
 ) -> Array:
@@ -83,7 +83,7 @@ def _additive_bwd(options: AttentionOptions, residual: tuple, cotangent: Array) 
 attend_additive.defvjp(_additive_fwd, _additive_bwd)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+@_call.custom_vjp(4)
 def attend_dot(
     rows: Array, queries: Array, plan: Attention, incoming: Lists, options: AttentionOptions
 ) -> Array:

@@ -13,6 +13,11 @@ from jaxtyping import Array
 from jaxdirect import _ffi
 
 
+def custom_vjp(*nondiff_argnums: int) -> Callable[[Callable[..., Any]], Any]:
+    """`jax.custom_vjp` with static arguments, as a decorator."""
+    return functools.partial(jax.custom_vjp, nondiff_argnums=nondiff_argnums)
+
+
 def empty(dtype: Any, columns: int | None = None) -> Array:
     """An operand that is left out."""
     return jnp.zeros((0,) if columns is None else (0, columns), dtype)
@@ -53,7 +58,7 @@ def covers_narrow(platform: str, *operands: Any, **_: Any) -> bool:
     return operands[0].dtype != jnp.float64
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+@custom_vjp(0, 1, 2)
 def _call(op: _ffi.Op, implementation: str, static: tuple, *operands: Array) -> tuple:
     return op(*operands, implementation=implementation, **dict(static))
 

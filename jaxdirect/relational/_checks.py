@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array
 
 from jaxdirect.relational.graph import RelGraph
@@ -87,7 +88,7 @@ def edge_values(op: str, name: str, values: Any, num_edges: int) -> Array:
 
 def types(op: str, value: Any, num_rows: int, num_types: int) -> Array:
     """Row types `[num_rows]`; concrete ones must be in `[0, num_types)`."""
-    if not isinstance(value, jax.core.Tracer):
+    if not isinstance(value, Tracer):
         value = np.asarray(value)
         if value.size == 0:
             value = value.astype(np.int32)
@@ -110,7 +111,7 @@ def types(op: str, value: Any, num_rows: int, num_types: int) -> Array:
 def precision(op: str, value: Any) -> int:
     """0: the device's fast products for float32 (TF32 on NVIDIA GPUs), 1: full float32."""
     if value is None:
-        value = jax.config.jax_default_matmul_precision or "default"
+        value = getattr(jax.config, "jax_default_matmul_precision", None) or "default"
     if isinstance(value, jax.lax.Precision):
         value = value.name
     if isinstance(value, str) and value.lower() in _PRECISIONS:

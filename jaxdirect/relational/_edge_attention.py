@@ -18,21 +18,21 @@ from jaxdirect.relational import _call
 from jaxdirect.relational._attend import AttentionOptions, attend_dot
 from jaxdirect.relational._groups import gather_permuted, group_softmax, scatter_permuted
 from jaxdirect.relational._lists import TILE, Tiles
-from jaxdirect.relational._pairs import by_relation, pad_heads, padded_head, pair_rows, unpad_heads
-from jaxdirect.relational._parts import Attention
+from jaxdirect.relational._pairs import (
+    by_relation,
+    pad_heads,
+    padded_head,
+    pair_rows,
+    plan_of,
+    unpad_heads,
+)
 from jaxdirect.relational._sum_op import list_dot, list_sum
 from jaxdirect.relational.edge_softmax import edge_softmax
 from jaxdirect.relational.graph import RelGraph
 from jaxdirect.relational.typed_linear import Options
 
 
-def _plan(graph: RelGraph) -> Attention:
-    if graph.attention is None:
-        raise ValueError("attention: the graph has no attention part; build it with attention=True")
-    return graph.attention
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+@_call.custom_vjp(3)
 def at_edges(rows: Array, tiles: Tiles, slots: Array, implementation: str) -> Array:
     """`[num_edges, k]`, in destination order: the row of each edge's slot in `tiles`."""
     return _call.take_rows(rows, slots)
@@ -50,7 +50,7 @@ def _at_edges_bwd(implementation: str, tiles: Tiles, cotangent: Array) -> tuple:
 at_edges.defvjp(_at_edges_fwd, _at_edges_bwd)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+@_call.custom_vjp(3)
 def weighted_sum(
     rows: Float[Array, "slots k"],
     weight: Float[Array, "edges heads"],
@@ -68,7 +68,7 @@ def weighted_sum(
     return list_sum(
         rows,
         graph.incoming,
-        indices=_plan(graph).src_slots,
+        indices=plan_of(graph).src_slots,
         weights=weight,
         weight_rows=graph.edge_ids,
         implementation=implementation,
@@ -81,7 +81,7 @@ def _weighted_fwd(rows: Array, weight: Array, graph: RelGraph, implementation: s
 
 def _weighted_bwd(implementation: str, residual: tuple, cotangent: Array) -> tuple:
     rows, weight, graph = residual
-    plan = _plan(graph)
+    plan = plan_of(graph)
     rows_grad = list_sum(
         cotangent,
         plan.src_tiles.far,
@@ -105,7 +105,7 @@ weighted_sum.defvjp(_weighted_fwd, _weighted_bwd)
 
 def relation_softmax(graph: RelGraph, scores: Float[Array, "edges k"]) -> Float[Array, "edges k"]:
     """Softmax over the in-edges of each node and relation; scores in destination order."""
-    lists, plan = graph.incoming, _plan(graph)
+    lists, plan = graph.incoming, plan_of(graph)
     if lists.num_entries == 0:
         return scores
     valid = plan.dst_slots >= 0
@@ -146,7 +146,7 @@ def edge_attention(
         within: whether the softmax takes each relation by itself.
         options: as in the operations.
     """
-    plan, how = _plan(graph), options.implementation
+    plan, how = plan_of(graph), options.implementation
     wide = jnp.promote_types(x.dtype, jnp.float32)
     source: Any = pair_rows(x, by_relation(keys, graph), plan.src_tiles, plan.src_rows, options)
     target: Any = pair_rows(x, queries, plan.dst_tiles, plan.dst_rows, options)
@@ -176,7 +176,7 @@ def weighted_values(
     options: Options,
 ) -> Float[Array, "nodes heads dim out"]:
     """Over each node's in-edges, the sum of `alpha[e, h, d] * (x[source] @ weight[relation])_h`."""
-    plan = _plan(graph)
+    plan = plan_of(graph)
     values: Any = pair_rows(x, by_relation(weight, graph), plan.src_tiles, plan.src_rows, options)
     by_head = (graph.num_edges, heads, alpha.shape[1] // heads)
     alpha = alpha.astype(jnp.float32).reshape(by_head)
@@ -205,7 +205,7 @@ def dot_attention(
     options: Options,
 ) -> Float[Array, "nodes columns"]:
     """HGT's attention from the nodes' own keys, values and queries; see `hgt_conv`."""
-    plan = _plan(graph)
+    plan = plan_of(graph)
     heads, head = a_rel.shape[1:3]
     padded = padded_head(head, keys_values.dtype)
     scale = (p_rel / math.sqrt(head))[:, :, None, None]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -60,7 +58,7 @@ def _index(sources: Array, relations: Array, num_nodes: int) -> Array:
     return jnp.where(sources >= 0, relations * num_nodes + sources, -1)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+@_call.custom_vjp(2, 3, 4)
 def _sum(table: Array, graph: RelGraph, num_nodes: int, mean: bool, implementation: str) -> Array:
     relation, scale = _by_position(graph)
     scale = exact_scale(scale, table.dtype)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from jaxdirect.relational import _call
 from jaxdirect.relational._call import take_rows
-from jaxdirect.relational._linear_op import NODE, OWN, linear, outer
+from jaxdirect.relational._linear_op import NODE, OWN, linear
 from jaxdirect.relational._lists import Lists, Tiles
+from jaxdirect.relational._outer_op import outer
+from jaxdirect.relational._parts import Attention
 from jaxdirect.relational._sum_op import list_sum
 from jaxdirect.relational.graph import RelGraph
 from jaxdirect.relational.typed_linear import Options
 
 
 # `rows` lists each node's slots, for the gradient.
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+@_call.custom_vjp(4)
 def pair_rows(x: Array, weight: Array, tiles: Tiles, rows: Lists, options: Options) -> Array:
     """`[num_slots, out_dim]`: `x[node] @ weight` of each slot; zero rows in padding slots."""
     return linear(x, weight, tiles, first=NODE, **dataclasses.asdict(options))[0]
@@ -41,7 +44,7 @@ def _bwd(options: Options, residual: tuple, cotangent: Array) -> tuple[Array, Ar
 pair_rows.defvjp(_fwd, _bwd)
 
 
-@jax.custom_vjp
+@_call.custom_vjp()
 def lookup(table: Array, index: Array) -> Array:
     """Rows of a small table, with a gradient that is summed in a fixed order."""
     return take_rows(table, index)
@@ -62,9 +65,16 @@ def _lookup_bwd(residual: tuple[Array, int], cotangent: Array) -> tuple[Array, N
 lookup.defvjp(_lookup_fwd, _lookup_bwd)
 
 
+def plan_of(graph: RelGraph) -> Attention:
+    """The attention part of a graph that must have one."""
+    if graph.attention is None:
+        raise ValueError("attention: the graph has no attention part; build it with attention=True")
+    return graph.attention
+
+
 def by_relation(table: Array, graph: RelGraph) -> Array:
     """A relation's row of `table` for each weight of the source tiles."""
-    plan = graph.attention
+    plan = plan_of(graph)
     # Every relation is there: with as many pairs as relations, pair r is relation r.
     if plan.pair_relation.shape[0] == graph.num_relations:
         return table
@@ -83,7 +93,7 @@ def pad_columns(array: Array, width: int) -> Array:
     return jnp.pad(array, padding) if width > array.shape[-1] else array
 
 
-def padded_head(columns: int, dtype: object) -> int:
+def padded_head(columns: int, dtype: Any) -> int:
     """The columns that a head takes in the kernels: 16 bytes times a power of two."""
     vector = 16 // min(jnp.dtype(dtype).itemsize, 4)
     lanes = max(1, -(-columns // vector))

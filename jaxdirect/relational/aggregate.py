@@ -26,7 +26,7 @@ def in_degree(graph: RelGraph) -> Int[Array, " nodes"]:
 
 
 # Edge weights have the dtype that the sums are kept in.
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+@_call.custom_vjp(3)
 def _weighted(x: Array, weight: Array | None, graph: RelGraph, implementation: str) -> Array:
     return list_sum(
         x,

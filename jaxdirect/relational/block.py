@@ -156,13 +156,16 @@ def block(
             f"block: sampled must have one axis of seeds, got {list(sampled.neighbors.shape)}; "
             "reshape the seeds to one axis"
         )
-    num_dst, fanout = shape = sampled.neighbors.shape
+    num_dst, fanout = sampled.neighbors.shape
+    shape = (num_dst, fanout)
     num_edges = num_dst * fanout
     num_src = num_dst + num_edges
+    types = 1
     if ntype is not None:
         if num_types is None:
             raise ValueError("block: ntype needs num_types, a number known when tracing")
-        ntype = _checks.types("block", ntype, num_src, num_types)
+        types = num_types
+        ntype = _checks.types("block", ntype, num_src, types)
     drawn = gather(etype, sampled.edge_ids.reshape(-1), fill_value=-1).astype(jnp.int32)
     valid = (sampled.neighbors.reshape(-1) >= 0) & (drawn >= 0) & (drawn < num_relations)
     relations = jnp.where(valid, drawn, -1)
@@ -172,7 +175,6 @@ def block(
 
     tiles, slots = _tiles(relations, num_relations, sources, targets)
     dst_tiles, dst_slots = _tiles(relations, num_relations, targets, sources)
-    types = 1 if ntype is None else num_types
     src_tiles, src_slots = tiles, slots
     if ntype is not None:
         pairs = jnp.where(valid, relations * types + ntype[num_dst:], -1)

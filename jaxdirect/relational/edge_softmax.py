@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import jax
@@ -105,7 +104,7 @@ def _edges(graph: RelGraph) -> Array:
     return jnp.where(graph.incoming.indices >= 0, graph.edge_ids, -1)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+@_call.custom_vjp(2)
 def _edge_softmax(logits: Array, graph: RelGraph, implementation: str) -> Array:
     lists = graph.incoming
     (out,) = _call.call(

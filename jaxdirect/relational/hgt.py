@@ -21,6 +21,7 @@ from jaxdirect.relational._pairs import (
     pad_heads,
     padded_head,
     pair_rows,
+    plan_of,
     unpad_heads,
 )
 from jaxdirect.relational.graph import RelGraph
@@ -67,7 +68,7 @@ def _block_diagonal(blocks: Array) -> Array:
 
 def _pair_rows(x: Array, w: _Weights, graph: RelGraph, options: _Options, padded: int) -> Array:
     """Keys and values of each (source, relation) pair, `[slots, 2 * heads * padded]`."""
-    plan = graph.attention
+    plan = plan_of(graph)
     heads, head = options.heads, w.a.shape[-1]
     # The score's factors go into the key's map: they cost nothing there.
     a = (w.a * (w.p[:, :, None, None] / math.sqrt(head))).astype(x.dtype)
@@ -107,7 +108,7 @@ def _hgt(x: Array, w: _Weights, graph: RelGraph, options: _Options) -> Array:
         queries = queries + lookup(pad_heads(w.q_bias, heads, head, padded), graph.ntype)
     queries = queries[: graph.num_dst]
     attention = AttentionOptions(heads, heads * padded, 0.0, options.linear.implementation)
-    out = attend_dot(rows, queries, graph.attention, graph.incoming, attention)
+    out = attend_dot(rows, queries, plan_of(graph), graph.incoming, attention)
     return unpad_heads(out, heads, head, padded)
 
 
@@ -180,7 +181,7 @@ def hgt_conv(
     if g.node_tiles is None:
         raise ValueError(f"{op}: the graph has no node types; build it with ntype=")
     x = _checks.nodes(op, "x", x, g.num_src)
-    given = {
+    given: dict[str, Any] = {
         name: None if value is None else _checks.floating(op, name, value)
         for name, value in dict(
             k_weight=k_weight,

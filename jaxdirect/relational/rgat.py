@@ -19,6 +19,7 @@ from jaxdirect.relational._pairs import (
     pad_heads,
     padded_head,
     pair_rows,
+    plan_of,
     unpad_heads,
 )
 from jaxdirect.relational.graph import RelGraph
@@ -52,7 +53,7 @@ def _rgat(
     graph: RelGraph,
     options: _Options,
 ) -> Array:
-    plan = graph.attention
+    plan = plan_of(graph)
     heads, head = options.heads, weight.shape[2] // options.heads
     padded = padded_head(head, x.dtype)
     values = pad_heads(weight, heads, head, padded)

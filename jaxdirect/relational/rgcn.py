@@ -11,9 +11,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxdirect import _compat
-from jaxdirect.relational import _checks
+from jaxdirect.relational import _call, _checks
 from jaxdirect.relational._embedding import embedding_sum, exact_scale
-from jaxdirect.relational._linear_op import LIST, NODE, linear, outer
+from jaxdirect.relational._linear_op import LIST, NODE, linear
+from jaxdirect.relational._outer_op import outer
 from jaxdirect.relational._parts import Sums
 from jaxdirect.relational._sum_op import list_sum
 from jaxdirect.relational.graph import RelGraph
@@ -64,7 +65,7 @@ def _forward(
 # Each relation's rows are transformed on its smaller side: once per (source, relation) and then
 # summed, or summed per (destination, relation) and then transformed. The backward is the same on
 # the transposed lists.
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+@_call.custom_vjp(3)
 def _convolve(x: Array, weight: Array, sums: Sums, options: _Options) -> Array:
     return _forward(x, weight, sums, options, keep_summed=False)[0]
 

@@ -10,10 +10,11 @@ import jax
 from jaxtyping import Array, Float, Int
 
 from jaxdirect import _compat
-from jaxdirect.relational import _checks
+from jaxdirect.relational import _call, _checks
 from jaxdirect.relational._device_tiles import tiles_by_type
-from jaxdirect.relational._linear_op import linear, outer
+from jaxdirect.relational._linear_op import linear
 from jaxdirect.relational._lists import Tiles
+from jaxdirect.relational._outer_op import outer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Options:
     implementation: str
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+@_call.custom_vjp(3)
 def linear_by_tiles(x: Array, weight: Array, tiles: Tiles, options: Options) -> Array:
     """`x[row] @ weight[type of row]`, back in the rows' places; each row in at most one slot."""
     return linear(x, weight, tiles, num_out=x.shape[0], **dataclasses.asdict(options))[0]
