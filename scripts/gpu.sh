@@ -42,8 +42,11 @@ harness() {
   cmake -S ffi/tests -B "$work/harness" -DJAXDIRECT_HARNESS_CUDA=ON &&
     cmake --build "$work/harness" -j || return
   local check=(compute-sanitizer --error-exitcode 3)
-  "${check[@]}" --tool memcheck "$work/harness/hostmem_harness" &&
-    "${check[@]}" --tool racecheck "$work/harness/hostmem_harness" quick
+  local family
+  for family in hostmem relational; do
+    "${check[@]}" --tool memcheck "$work/harness/${family}_harness" &&
+      "${check[@]}" --tool racecheck "$work/harness/${family}_harness" quick || return
+  done
 }
 
 step build build
