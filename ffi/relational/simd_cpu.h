@@ -212,8 +212,8 @@ inline Vec<S> power_of_two(IntVec<S> n) {
   return reinterpret<Vec<S>>((reinterpret<BitVec<S>>(n) << kMantissaBits<S>)+kOne);
 }
 
-// To 1.2 units in the last place, but 0 instead of numbers that are not normal, which cost hundreds of
-// cycles each: 2^n times a Taylor polynomial on [-ln 2 / 2, ln 2 / 2].
+// To 1.2 units in the last place, but 0 instead of numbers that are not normal, which cost hundreds
+// of cycles each: 2^n times a Taylor polynomial on [-ln 2 / 2, ln 2 / 2].
 template <typename S>
 inline Vec<S> exponential(Vec<S> x) {
   constexpr S kLeast = sizeof(S) == 4 ? S(-87.33) : S(-708.3);
