@@ -93,7 +93,7 @@ def _linear_reference(
     if scatter:
         to = jnp.where(nodes >= 0, nodes, num_out)
         out = jnp.zeros((num_out, out.shape[1]), x.dtype).at[to].set(out, mode="drop")
-    kept = jnp.concatenate(summed) if keep_summed and summed else jnp.zeros((0, x.shape[1]))
+    kept = jnp.concatenate(summed) if keep_summed and summed else x[:0]
     return out, kept.astype(x.dtype)
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from layers import LAYERS, arguments, random_edges
 
 MODELS = sorted(LAYERS)
@@ -17,7 +17,7 @@ MODELS = sorted(LAYERS)
 @functools.cache
 def make_mesh():
     devices = jax.devices() if len(jax.devices()) > 1 else jax.devices("cpu")
-    return jax.make_mesh((2,), ("x",), devices=devices[:2])
+    return jax.make_mesh((2,), ("x",), axis_types=(AxisType.Auto,), devices=devices[:2])
 
 
 @pytest.mark.parametrize("model", MODELS)
