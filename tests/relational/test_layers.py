@@ -164,7 +164,10 @@ print(digest.hexdigest())
 def test_the_same_bits_in_every_process():
     code = _PROCESS.format(folder=__file__.rsplit("/", 1)[0])
     runs = [
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        # -P: the installed package, not the sources that may lie in the working directory.
+        subprocess.run(
+            [sys.executable, "-P", "-c", code], stdout=subprocess.PIPE, text=True, check=True
+        )
         for _ in range(2)
     ]
     assert runs[0].stdout == runs[1].stdout
