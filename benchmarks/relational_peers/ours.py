@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,10 +12,6 @@ import numpy as np
 
 from .graphs import Graph
 from .problem import Problem
-
-
-class NoSwitchError(ValueError):
-    """A layer lacks the option that an ablation turns."""
 
 
 def missing() -> str | None:
@@ -61,11 +56,7 @@ def build_plan(graph: Graph, compaction: str = "min") -> tuple[Any, dict[str, An
 def layer(
     problem: Problem, implementation: str, precision: str | None, reorder: bool | None
 ) -> Callable[[Any, jax.Array, dict[str, jax.Array]], jax.Array]:
-    """f(plan, x, weights) -> y of a layer or operation.
-
-    Raises:
-        NoSwitchError: if `reorder` is False and the layer has no such switch.
-    """
+    """f(plan, x, weights) -> y of a layer or operation."""
     from jaxdirect import relational
 
     options: dict[str, Any] = {"implementation": implementation}
@@ -84,8 +75,5 @@ def layer(
         return lambda plan, x, w: relational.aggregate(plan, x, w["edge_weight"], **options)
     convolution = getattr(relational, f"{model}_conv")
     if reorder is not None:
-        if "reorder" in inspect.signature(convolution).parameters:
-            options["reorder"] = reorder
-        elif not reorder:  # without the switch it always reorders
-            raise NoSwitchError(f"{model}_conv has no reorder=")
+        options["reorder"] = reorder
     return lambda plan, x, w: convolution(plan, x, **w, **options)

@@ -28,8 +28,8 @@ def from_files(
     Args:
         edges: .npy `[2, num_edges]` or `[num_edges, 2]` (2 by 2 is read as the first) of integer
             (source, target); or .npz with `src` and `dst`, or `edge_index`, each with an optional
-            `etype` (integers 0 to 255), or with `indptr` and `indices`, taken as they are; or text
-            with one "source target" per line, parted by blanks or a comma.
+            `etype` (integers 0 to 65535), or with `indptr` and `indices`, taken as they are; or
+            text with one "source target" per line, parted by blanks or a comma.
         features: .npy (mapped without a copy if the file is writable) or .npz (`features`),
             `[num_nodes, feature_dim]`, floats.
         labels: .npy, .npz (`labels`) or text, `[num_nodes]` integers, -1 = unlabelled; the .npz may
@@ -196,7 +196,8 @@ def _edges(path: Path, num_nodes: int, directed: bool) -> tuple[np.ndarray, ...]
     dst = narrow(_within("dst", dst, 0, num_nodes, path), num_nodes)
     etype = np.zeros(src.size, np.uint8)
     if "etype" in arrays:
-        etype = _within("etype", arrays["etype"], 0, 256, path).astype(np.uint8)
+        etype = _within("etype", arrays["etype"], 0, 1 << 16, path)
+        etype = etype.astype(np.min_scalar_type(int(etype.max(initial=0))))
         if etype.size != src.size:
             raise ValueError(f"etype: has {etype.size} entries but src has {src.size} ({path})")
     return *build_csr(src, dst, num_nodes, directed=directed), src, dst, etype

@@ -10,6 +10,8 @@ import numpy as np
 if TYPE_CHECKING:
     from jaxtyping import Float, Int, Integer
 
+_SPLIT_STREAM = 0x5B117
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Graph:
@@ -23,8 +25,8 @@ class Graph:
         labels: `[num_nodes]`, int32, -1 where unlabelled.
         train, valid, test: int32 node ids, disjoint, all labelled.
         class_names: a name per class.
-        src, dst, etype: `[num_edges]`, int32, int32, uint8: the edges as given, before both
-            directions were merged into the CSR; `etype` is all 0 where there is one relation.
+        src, dst, etype: `[num_edges]`, int32, int32, uint8 or uint16: the edges as given, before
+            both directions were merged into the CSR; `etype` is all 0 where there is one relation.
         relation_names: a name per edge type.
         node_names: a display name per node, or empty.
     """
@@ -117,8 +119,10 @@ def random_split(
     labelled: Int[np.ndarray, " labelled"], seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Splits node ids 80/10/10 at random, each part in id order; the same in every NumPy."""
-    # A bit generator's raw stream is frozen by NumPy's policy; `permutation` may change.
-    order = np.argsort(np.random.PCG64(seed).random_raw(labelled.size), kind="stable")
+    # A bit generator's raw stream is frozen by NumPy's policy; `permutation` may change. The stream
+    # is not that of `default_rng(seed)`, which may have drawn the labels themselves.
+    bits = np.random.PCG64([seed, _SPLIT_STREAM])
+    order = np.argsort(bits.random_raw(labelled.size), kind="stable")
     first, second = labelled.size * 8 // 10, labelled.size * 9 // 10
     parts = np.split(labelled[order].astype(np.int32), [first, second])
     return np.sort(parts[0]), np.sort(parts[1]), np.sort(parts[2])

@@ -175,6 +175,25 @@ class RelationalGraph:
             ),
         )
 
+    def in_edges(
+        self,
+    ) -> tuple[
+        Int[np.ndarray, " rows_plus_one"], Int[np.ndarray, " edges"], Int[np.ndarray, " edges"]
+    ]:
+        """The edges by destination: `indptr` `[num_nodes + 1]`, `src` and `etype` `[num_edges]`.
+
+        For `jaxdirect.CSRGraph(indptr, src)`, which `sample_neighbors` draws from, and
+        `jaxdirect.relational.block`, which takes `etype`. The edges of a node keep their order.
+
+        Example:
+            >>> RelationalGraph([0, 1, 2], [2, 0, 2], [0, 1, 1], 3).in_edges()[0].tolist()
+            [0, 1, 1, 3]
+        """
+        order = np.argsort(self.dst, kind="stable")
+        indptr = np.zeros(self.num_nodes + 1, np.int32)
+        np.cumsum(np.bincount(self.dst, minlength=self.num_nodes), out=indptr[1:])
+        return indptr, self.src[order], self.etype[order]
+
     def homogeneous(self) -> Graph:
         """The same task without relations: neighbours along any edge, either way, as a `Graph`.
 

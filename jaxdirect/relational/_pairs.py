@@ -44,6 +44,26 @@ def _bwd(options: Options, residual: tuple, cotangent: Array) -> tuple[Array, Ar
 pair_rows.defvjp(_fwd, _bwd)
 
 
+@_call.custom_vjp(3)
+def slot_rows(x: Array, weight: Array, tiles: Tiles, options: Options) -> Array:
+    """`[num_slots, out_dim]`: `x[slot] @ weight` of each slot."""
+    return linear(x, weight, tiles, first=OWN, **dataclasses.asdict(options))[0]
+
+
+def _slot_fwd(x: Array, weight: Array, tiles: Tiles, options: Options) -> tuple[Array, tuple]:
+    return slot_rows(x, weight, tiles, options), (x, weight, tiles)
+
+
+def _slot_bwd(options: Options, residual: tuple, cotangent: Array) -> tuple[Array, Array, None]:
+    x, weight, tiles = residual
+    choices = dataclasses.asdict(options)
+    x_grad, _ = linear(cotangent, weight, tiles, first=OWN, transposed=True, **choices)
+    return x_grad, outer((x, False), (cotangent, False), tiles, **choices), None
+
+
+slot_rows.defvjp(_slot_fwd, _slot_bwd)
+
+
 @_call.custom_vjp()
 def lookup(table: Array, index: Array) -> Array:
     """Rows of a small table, with a gradient that is summed in a fixed order."""

@@ -20,6 +20,7 @@ from jaxdirect.relational._pairs import (
     padded_head,
     pair_rows,
     plan_of,
+    slot_rows,
     unpad_heads,
 )
 from jaxdirect.relational.graph import RelGraph
@@ -30,6 +31,7 @@ from jaxdirect.relational.typed_linear import Options
 class _Options:
     heads: int
     negative_slope: float
+    reorder: bool
     linear: Options
 
 
@@ -41,6 +43,15 @@ def _by_relation(weight: Array, attention: Array, heads: int) -> Array:
     num_relations, heads, head = attention.shape
     split = weight.reshape(num_relations, weight.shape[1], heads, head)
     return jnp.einsum("rihd,rhd->rih", split, attention, precision=precision)
+
+
+def _score_weight(attention: Array, heads: int, head: int, padded: int) -> Array:
+    """`[num_relations, heads * padded, columns]`: scores from the rows of all heads."""
+    if attention.shape[1] == heads and attention.shape[2] == head:
+        same = jnp.eye(heads, dtype=attention.dtype)
+        attention = jnp.einsum("rhd,hg->rhdg", attention, same)
+        attention = attention.reshape(-1, heads * head, heads)
+    return jnp.swapaxes(pad_heads(jnp.swapaxes(attention, 1, 2), heads, head, padded), 1, 2)
 
 
 @functools.partial(jax.jit, static_argnums=(6,))
@@ -57,14 +68,25 @@ def _rgat(
     heads, head = options.heads, weight.shape[2] // options.heads
     padded = padded_head(head, x.dtype)
     values = pad_heads(weight, heads, head, padded)
-    # Parts of the scores come out of the same product as the values; rows keep 32-byte steps.
-    parts = pad_columns(_by_relation(weight, att_src, heads), -(-heads // 8) * 8)
-    rows_weight = by_relation(jnp.concatenate([values, parts], 2), graph)
-    rows = pair_rows(x, rows_weight, plan.src_tiles, plan.src_rows, options.linear)
-    query_weight = pad_columns(_by_relation(weight, att_dst, heads), -(-heads // 8) * 8)
-    queries = pair_rows(
-        x[: graph.num_dst], query_weight, plan.dst_tiles, plan.dst_rows, options.linear
-    )
+    targets = x[: graph.num_dst]
+    if options.reorder:
+        scores = [_by_relation(weight, attention, heads) for attention in (att_src, att_dst)]
+    else:
+        scores = [_score_weight(each, heads, head, padded) for each in (att_src, att_dst)]
+    # Rows keep 32-byte steps.
+    from_src, from_dst = (pad_columns(each, -(-heads // 8) * 8) for each in scores)
+    if options.reorder:
+        # Parts of the scores come out of the same product as the values.
+        rows_weight = by_relation(jnp.concatenate([values, from_src], 2), graph)
+        rows = pair_rows(x, rows_weight, plan.src_tiles, plan.src_rows, options.linear)
+        queries = pair_rows(targets, from_dst, plan.dst_tiles, plan.dst_rows, options.linear)
+    else:
+        rows_weight, from_src = by_relation(values, graph), by_relation(from_src, graph)
+        rows = pair_rows(x, rows_weight, plan.src_tiles, plan.src_rows, options.linear)
+        parts = slot_rows(rows, from_src, plan.src_tiles, options.linear)
+        rows = jnp.concatenate([rows, parts], 1)
+        queries = pair_rows(targets, values, plan.dst_tiles, plan.dst_rows, options.linear)
+        queries = slot_rows(queries, from_dst, plan.dst_tiles, options.linear)
     attention = AttentionOptions(
         heads, heads * padded, options.negative_slope, options.linear.implementation
     )
@@ -83,6 +105,7 @@ def rgat_conv(
     heads: int | None = None,
     bias: Float[Array, " out_dim"] | None = None,
     negative_slope: float = 0.2,
+    reorder: bool = True,
     precision: Any = None,
     implementation: str = "auto",
 ) -> Float[Array, "nodes out_dim"]:
@@ -104,6 +127,8 @@ def rgat_conv(
             heads of one column or one head whose n columns are mixed.
         bias: `[heads * head_dim]`.
         negative_slope: of the leaky rectifier, not negative.
+        reorder: whether to multiply W_r by att first (linear operator reordering), so that scores
+            need no transformed rows of the destinations.
         precision: as `jax.lax.Precision`; for float32 on a GPU the default may use TF32, and
             `HIGHEST` means full float32 accuracy.
         implementation: `"auto"`, `"native"` or `"reference"` (plain JAX).
@@ -146,7 +171,7 @@ def rgat_conv(
     if not negative_slope >= 0:
         raise ValueError(f"{op}: negative_slope must not be negative, got {negative_slope}")
     linear = Options(_checks.precision(op, precision), _checks.implementation(op, implementation))
-    options = _Options(heads, float(negative_slope), linear)
+    options = _Options(heads, float(negative_slope), bool(reorder), linear)
     with _compat.native_width(x.dtype):
         return _rgat(x, weight, att_src, att_dst, bias, g, options)
 

@@ -41,11 +41,13 @@ def test_help_lists_the_flags(capsys):
     assert main(["train", "--help"]) == 0
     out = capsys.readouterr().out
     flags = (
-        "feature-dim fanout epochs batch-size hidden seed output resume cache edges features labels"
+        "feature-dim fanout epochs batch-size hidden seed output resume cache edges features "
+        "labels data sampled layers heads validate-every node-types packages"
     )
     assert [flag for flag in flags.split() if f"--{flag} " not in out] == []
 
 
+OWN = ["--edges", "e.npy", "--features", "f.npy", "--labels", "l.npy"]
 MISTAKES = [
     (["--epochs", "0"], "--epochs must be at least 1, got 0"),
     (["--batch-size", "-3"], "--batch-size must be at least 1, got -3"),
@@ -56,6 +58,12 @@ MISTAKES = [
     (["--learning-rate", "nan"], "--learning-rate must be above 0, got nan"),
     (["--dropout", "1"], "--dropout must be in [0, 1), got 1.0"),
     (["--cache", "1.5"], "--cache must be in [0, 1], a share, got 1.5"),
+    (["--validate-every", "0"], "--validate-every must be at least 1, got 0"),
+    (["--model", "hgt", "--heads", "3"], "--hidden must be a multiple of --heads, got 64 and 3"),
+    (["--model", "rgcn", "--cache", "0.5"], "--cache goes with sampled batches"),
+    (["--packages", "Packages"], "--packages goes with --data debian, got --data wordnet"),
+    (["--node-types", "t.npy"], "--node-types goes with --edges and --model rgcn, rgat or hgt"),
+    (["--data", "debian", *OWN], "--data debian and --edges are two graphs; leave one out"),
     (["--fanout", "10,"], "--fanout must be positive integers parted by commas"),
     (["--fanout", "0,5"], "got '0,5'"),
     (["--fanout", "5"], "--eval-fanout must have as many hops as --fanout, got 2 and 1"),

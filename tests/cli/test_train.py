@@ -81,15 +81,15 @@ def test_a_cache_changes_no_number(data, run, tmp_path):
 
 
 def test_resume_is_bit_for_bit(data, run, tmp_path, monkeypatch, capsys):
-    whole_epoch = Trainer.epoch
+    train = Trainer.train
 
-    def interrupted(self, state, number, on_step):
-        if number == 2:
+    def interrupted(self, state, first, on_step):
+        if first == 2:
             raise KeyboardInterrupt
-        return whole_epoch(self, state, number, on_step)
+        return train(self, state, first, on_step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "epoch", interrupted)
+        patch.setattr(Trainer, "train", interrupted)
         assert main(command(data, tmp_path / "part")) == 130
     assert "interrupted; continue with the same flags and --resume" in capsys.readouterr().err
     assert main(command(data, tmp_path / "part", "--resume")) == 0

@@ -58,13 +58,20 @@ def test_narrow():
     assert narrow(np.zeros(1, np.int64), 2**31 + 1).dtype == np.int64
 
 
+def test_split_knows_nothing_of_labels_of_the_same_seed():
+    labels = np.random.default_rng(0).integers(0, 4, 4000)
+    parts = random_split(np.arange(4000), 0)
+    for part in parts:
+        assert np.bincount(labels[part], minlength=4).min() > 0.2 * part.size
+
+
 def test_split_is_a_partition_and_frozen():
     ids = np.arange(100, 120)
     parts = random_split(ids, 3)
     assert [part.size for part in parts] == [16, 2, 2]
     assert np.sort(np.concatenate(parts)).tolist() == ids.tolist()
     # Raw PCG64 output is frozen, so a published split never moves.
-    assert [part.tolist() for part in parts[1:]] == [[108, 114], [102, 115]]
+    assert [part.tolist() for part in parts[1:]] == [[100, 112], [101, 102]]
     assert not np.array_equal(random_split(ids, 4)[0], parts[0])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -44,6 +45,28 @@ def test_biases_and_reordering(reorder, rng):
     narrow = {name: jnp.asarray(bias, jnp.float32) for name, bias in biases.items()}
     out = hgt_conv(GRAPH, *HGT, **narrow, reorder=reorder, precision="highest")
     close(out, hgt(EDGES, *map(np.asarray, HGT), **biases))
+
+
+@pytest.mark.parametrize("implementation", ["native", "reference"])
+@pytest.mark.parametrize("mixed", [False, True], ids=["heads apart", "heads mixed"])
+@pytest.mark.parametrize("heads", [2, 1], ids=["two heads", "one head"])
+def test_rgat_in_written_order(heads, mixed, implementation, rng):
+    """Without reordering the numbers and the gradients are the same."""
+    x, weight = RGAT[:2]
+    shape = (4, 8, heads) if mixed else (4, heads, 8 // heads)
+    att = [jnp.asarray(rng.normal(size=shape), jnp.float32) for _ in range(2)]
+    cotangent = jnp.asarray(rng.normal(size=(50, 8)), jnp.float32)
+
+    def pulled_back(reorder):
+        def layer(*inputs):
+            options = {"reorder": reorder, "heads": heads, "precision": "highest"}
+            return rgat_conv(GRAPH, *inputs, **options, implementation=implementation)
+
+        out, pull = jax.vjp(layer, x, weight, *att)
+        return out, *pull(cotangent)
+
+    for got, want in zip(pulled_back(False), pulled_back(True), strict=True):
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * np.abs(want).max())
 
 
 @pytest.mark.parametrize(

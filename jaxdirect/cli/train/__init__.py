@@ -15,9 +15,11 @@ def add_parser(commands: Any) -> None:
     """Adds the command to the parser's subcommands."""
     parser = commands.add_parser(
         "train",
-        help="train GraphSAGE with features read from host memory",
-        description="Trains GraphSAGE on WordNet (or on --edges/--features/--labels): neighbours "
-        "are sampled and features gathered from host memory inside the jitted step.",
+        help="train GraphSAGE, RGCN, RGAT or HGT",
+        description="Trains a graph network to classify the nodes of WordNet (or of Debian's "
+        "package index, or of --edges/--features/--labels). GraphSAGE ignores the types of edges; "
+        "its neighbours are sampled and features gathered from host memory inside the jitted step. "
+        "rgcn, rgat and hgt learn weights per edge type, on the whole graph at once or --sampled.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add_arguments(parser)

@@ -4,33 +4,55 @@ from __future__ import annotations
 
 import dataclasses
 
+from rich.console import Console
+
 from jaxdirect.cli.train.loop import Trainer
 from jaxdirect.cli.train.options import Options
-from jaxdirect.cli.train.step import Inputs
-from jaxdirect.data import Graph, floors
+from jaxdirect.cli.train.sage import sage_task, without_neighbors
+from jaxdirect.cli.train.task import Task
+from jaxdirect.data import Graph, floors, relational_floors
 
 _EPOCHS = 3
 
 
-def measure_floors(graph: Graph, inputs: Inputs, options: Options) -> dict[str, float]:
+def measure_floors(task: Task, options: Options, console: Console) -> dict[str, float]:
     """Test accuracies of the floors.
 
     Args:
-        graph: the data set.
-        inputs: the same, as the steps read it.
-        options: of the run; the text-only network has its width, batches and learning rate.
+        task: of the run.
+        options: of the run; the networks among the floors have its seed, and where it trains on
+            batches its width, batches and learning rate.
+        console: where to say what is going on.
 
     Returns:
-        By name: the majority class, the label vote of the neighbours, and the features alone.
+        By name: the majority class, the label vote of the neighbours, and the features alone; for
+        a relational network also naive Bayes over typed edges, and GraphSAGE on the same features.
     """
-    simple = floors(graph)
+    graph, found = task.graph, {}
+    with console.status("floors: counting"):
+        if isinstance(graph, Graph):
+            simple = floors(graph)
+        else:
+            simple = relational_floors(graph)
+            found["naive Bayes on relations and labels of neighbours"] = simple.label_bayes
+            found["naive Bayes on relations and neighbours"] = simple.node_bayes
+    found |= {"majority": simple.majority, "label vote of neighbours": simple.label_vote}
+    if not isinstance(graph, Graph):
+        options = Options(seed=options.seed, dropout=options.dropout, batch_size=options.batch_size)
+        task = sage_task(graph.homogeneous(), options)
+        with console.status("floors: GraphSAGE"):
+            found["GraphSAGE, relations ignored"] = _accuracy(task, options)
     alone = dataclasses.replace(options, fanout=(), eval_fanout=(), epochs=_EPOCHS)
-    trainer = Trainer.create(graph, inputs, alone)
-    state = trainer.initial
-    for epoch in range(_EPOCHS):
-        state, _ = trainer.epoch(state, epoch, lambda: None)
-    return {
-        "majority": simple.majority,
-        "features alone": trainer.test(state),
-        "label vote of neighbours": simple.label_vote,
-    }
+    with console.status("floors: features alone"):
+        found["features alone"] = _accuracy(without_neighbors(task, alone), alone)
+    return found
+
+
+def _accuracy(task: Task, options: Options) -> float:
+    """Test accuracy of a network after training."""
+    trainer = Trainer.create(task, options)
+    state, done = trainer.initial, 0
+    while done < options.epochs:
+        state, epoch = trainer.train(state, done, lambda: None)
+        done = epoch.epoch + 1
+    return trainer.test(state)

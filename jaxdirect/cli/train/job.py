@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import time
-import zlib
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-import jaxdirect
 from jaxdirect.cli.train import report
 from jaxdirect.cli.train.checkpoint import Checkpoints
+from jaxdirect.cli.train.dataset import fingerprint, load
 from jaxdirect.cli.train.floors import measure_floors
-from jaxdirect.cli.train.loop import Epoch, Trainer, num_batches
+from jaxdirect.cli.train.loop import Epoch, Trainer, num_steps
 from jaxdirect.cli.train.options import Options
-from jaxdirect.cli.train.step import Inputs, TrainState
-from jaxdirect.data import Graph, from_files, wordnet
+from jaxdirect.cli.train.relational import relational_task
+from jaxdirect.cli.train.sage import sage_task
+from jaxdirect.cli.train.step import TrainState
+from jaxdirect.data import Graph
 
 _OUTPUT = "jaxdirect-train"
+_COLUMNS = (
+    TextColumn("{task.description}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TimeRemainingColumn(),
+)
 
 
 def run_job(options: Options) -> report.Result:
@@ -35,8 +40,8 @@ def run_job(options: Options) -> report.Result:
     console = Console()
     device = _device(options.device)
     folder = _folder(options)
-    graph = _load(options)
-    settings = {**options.settings(), **_fingerprint(graph)}
+    graph, features = load(options)
+    settings = {**options.settings(), **fingerprint(graph, features)}
     checkpoints = Checkpoints(folder, settings)
     try:
         if not options.resume and checkpoints.latest() is not None:
@@ -44,14 +49,18 @@ def run_job(options: Options) -> report.Result:
                 f"--output {folder} holds a run already; add --resume to continue it, or choose "
                 "another --output"
             )
-        inputs = _inputs(graph, options.cache)
-        trainer = Trainer.create(graph, inputs, options)
+        if isinstance(graph, Graph):
+            task = sage_task(graph, options)
+        else:
+            task = relational_task(graph, options)
+        trainer = Trainer.create(task, options)
         state, history = trainer.initial, []
         if options.resume:
             state, history = checkpoints.restore(state)
+        place = "on the device" if task.whole_graph else "in host memory"
         console.print(
             f"{graph.num_nodes:,} nodes, {graph.num_classes} classes, "
-            f"{graph.features.nbytes / 1e6:,.0f} MB of features in host memory; "
+            f"{features.nbytes / 1e6:,.0f} MB of features {place}; "
             f"{device.device_kind}; writing to {folder}",
             highlight=False,
         )
@@ -62,16 +71,15 @@ def run_job(options: Options) -> report.Result:
         ) from None
     finally:
         checkpoints.close()
-    with console.status("floors"):
-        floors = measure_floors(graph, inputs, options)
     with console.status("test"):
         accuracy = trainer.test(state)
+    floors = measure_floors(task, options, console)
     result = report.Result(
         settings=settings,
         history=history,
         test_accuracy=accuracy,
         floors=floors,
-        row_bytes=graph.features.itemsize * graph.features.shape[1],
+        row_bytes=features.itemsize * features.shape[1],
         device=device.device_kind,
         seconds=time.perf_counter() - start,
     )
@@ -89,22 +97,17 @@ def _train(
     console: Console,
 ) -> tuple[TrainState, list[Epoch]]:
     options = trainer.options
-    steps = num_batches(trainer.graph.train.size, options.batch_size)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        first = len(history)
-        task = progress.add_task("steps", total=options.epochs * steps, completed=first * steps)
-        for number in range(first, options.epochs):
-            state, epoch = trainer.epoch(state, number, lambda: progress.advance(task))
+    steps = num_steps(trainer.task, options)
+    with Progress(*_COLUMNS, console=console) as progress:
+        done = history[-1].epoch + 1 if history else 0
+        task = progress.add_task("steps", total=options.epochs * steps, completed=done * steps)
+        while done < options.epochs:
+            state, epoch = trainer.train(state, done, lambda: progress.advance(task))
+            done = epoch.epoch + 1
             history = [*history, epoch]
             checkpoints.save(state, history)
             console.print(
-                f"epoch {number + 1}: loss {epoch.loss:.4f}, accuracy {epoch.train_accuracy:.3f}, "
+                f"epoch {done}: loss {epoch.loss:.4f}, accuracy {epoch.train_accuracy:.3f}, "
                 f"validation {epoch.valid_accuracy:.3f}, {epoch.seconds:.1f} s",
                 highlight=False,
             )
@@ -143,35 +146,3 @@ def _folder(options: Options) -> Path:
         raise ValueError(f"--output must be a folder, got the file {folder}; choose another")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _load(options: Options) -> Graph:
-    if options.edges is None or options.features is None or options.labels is None:
-        return wordnet(feature_dim=options.feature_dim, seed=options.seed)
-    graph = from_files(options.edges, options.features, options.labels, seed=options.seed)
-    for name, flag in (("train", graph.train), ("test", graph.test)):
-        if flag.size == 0:
-            raise ValueError(f"--labels {options.labels}: no {name} nodes; label more nodes")
-    return graph
-
-
-def _fingerprint(graph: Graph) -> dict[str, Any]:
-    """Tells one data set from another when a run is continued."""
-    arrays = (graph.indptr, graph.indices, graph.labels, graph.train, graph.valid, graph.test)
-    checksum = 0
-    for array in arrays:
-        checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)
-    return {"data": f"{list(graph.features.shape)} {graph.features.dtype} {checksum:08x}"}
-
-
-def _inputs(graph: Graph, cache: float) -> Inputs:
-    table = jaxdirect.unified(graph.features)
-    if cache > 0:
-        draws = np.bincount(np.asarray(graph.indices), minlength=graph.num_nodes)
-        most_drawn = np.argsort(-draws, kind="stable")[: round(cache * graph.num_nodes)]
-        table = jaxdirect.cache_rows(table, most_drawn)
-    return Inputs(
-        jaxdirect.CSRGraph(jaxdirect.unified(graph.indptr), jaxdirect.unified(graph.indices)),
-        table,
-        jnp.asarray(graph.labels),
-    )

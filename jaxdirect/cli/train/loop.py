@@ -14,10 +14,9 @@ import optax
 from flax import nnx
 from jaxtyping import Int
 
-from jaxdirect.cli.train.model import Sage
 from jaxdirect.cli.train.options import Options
-from jaxdirect.cli.train.step import Inputs, StepMetrics, TrainState, eval_step, train_step
-from jaxdirect.data import Graph
+from jaxdirect.cli.train.step import StepMetrics, TrainState, eval_step, train_step
+from jaxdirect.cli.train.task import Task
 
 _WEIGHT_DECAY = 1e-3
 _WARM_UP = 0.1  # share of the steps
@@ -27,7 +26,16 @@ _TRAIN_STREAM, _VALID_STREAM, _TEST_STREAM = 0, 1, 2
 
 @dataclasses.dataclass(frozen=True)
 class Epoch:
-    """Metrics of one epoch: means over nodes, seconds of the training part, rows gathered."""
+    """Metrics when an epoch has ended.
+
+    Attributes:
+        epoch: number of the last epoch, from 0; the metrics are of it and of those since the last
+            validation, means over nodes.
+        loss, train_accuracy, valid_accuracy: as usual.
+        seconds: of the training part.
+        nodes: training nodes seen.
+        rows: feature rows read.
+    """
 
     epoch: int
     loss: float
@@ -42,74 +50,70 @@ class Epoch:
 class Trainer:
     """A network, its optimizer and the data, as functions of a `TrainState`."""
 
-    graph: Graph
-    inputs: Inputs
+    task: Task
     options: Options
     definition: nnx.GraphDef
     optimizer: optax.GradientTransformation
     initial: TrainState
 
     @classmethod
-    def create(cls, graph: Graph, inputs: Inputs, options: Options) -> Trainer:
-        """A new network for `graph`, one convolution per hop of `options.fanout`."""
-        model = Sage(
-            graph.features.shape[1],
-            options.hidden,
-            graph.num_classes,
-            num_hops=len(options.fanout),
-            dropout=options.dropout,
-            rngs=nnx.Rngs(options.seed),
-        )
-        definition, params = nnx.split(model)
-        steps = options.epochs * num_batches(graph.train.size, options.batch_size)
+    def create(cls, task: Task, options: Options) -> Trainer:
+        """A trainer for `task` from its initial parameters."""
+        definition, params = nnx.split(task.network)
+        steps = options.epochs * num_steps(task, options)
         warm_up = max(1, int(_WARM_UP * steps))
         schedule = optax.warmup_cosine_decay_schedule(
             0.0, options.learning_rate, warm_up, max(steps, warm_up + 1)
         )
         optimizer = optax.adamw(schedule, weight_decay=_WEIGHT_DECAY)
         initial = TrainState(params, optimizer.init(params))
-        return cls(graph, inputs, options, definition, optimizer, initial)
+        return cls(task, options, definition, optimizer, initial)
 
-    def epoch(
-        self, state: TrainState, epoch: int, on_step: Callable[[], Any]
+    def train(
+        self, state: TrainState, first: int, on_step: Callable[[], Any]
     ) -> tuple[TrainState, Epoch]:
-        """Trains on every training node once, then validates."""
-        options = self.options
-        key = _key(options.seed, _TRAIN_STREAM, epoch)
-        order = np.random.default_rng([options.seed, epoch]).permutation(self.graph.train)
+        """Trains from epoch `first` to the next validation, and validates.
+
+        In an epoch every training node is a seed once.
+        """
+        options, seeds = self.options, self.task.graph.train
+        last = min(first + options.validate_every, options.epochs)
         metrics = []
         start = time.perf_counter()
-        for step, seeds in enumerate(batches(order, options.batch_size)):
-            state, batch_metrics = train_step(
-                state,
-                self.inputs,
-                seeds,
-                jax.random.fold_in(key, step),
-                definition=self.definition,
-                optimizer=self.optimizer,
-                fanout=options.fanout,
-            )
-            metrics.append(batch_metrics)
-            on_step()
+        for epoch in range(first, last):
+            key = _key(options.seed, _TRAIN_STREAM, epoch)
+            order = np.random.default_rng([options.seed, epoch]).permutation(seeds)
+            for step, batch in enumerate(self._batches(order)):
+                state, batch_metrics = train_step(
+                    state,
+                    self.task.inputs,
+                    batch,
+                    jax.random.fold_in(key, step),
+                    definition=self.definition,
+                    optimizer=self.optimizer,
+                    forward=self.task.forward,
+                    fanout=options.fanout,
+                )
+                metrics.append(batch_metrics)
+                on_step()
         total = _total(metrics)
         seconds = time.perf_counter() - start
-        nodes = self.graph.train.size
+        nodes = seeds.size * (last - first)
+        valid = self.task.graph.valid
         return state, Epoch(
-            epoch=epoch,
+            epoch=last - 1,
             loss=float(total.loss) / nodes,
             train_accuracy=float(total.correct) / nodes,
-            valid_accuracy=self._accuracy(
-                state, self.graph.valid, options.fanout, _VALID_STREAM, epoch
-            ),
+            valid_accuracy=self._accuracy(state, valid, options.fanout, _VALID_STREAM, last - 1),
             seconds=seconds,
             nodes=nodes,
             rows=int(total.rows),
         )
 
-    def test(self, state: TrainState, on_step: Callable[[], Any] = lambda: None) -> float:
-        """Accuracy on all test nodes, with the wider neighbourhoods of `eval_fanout`."""
+    def test(self, state: TrainState) -> float:
+        """Accuracy on all test nodes; samples have the wider neighbourhoods of `eval_fanout`."""
         return self._accuracy(
-            state, self.graph.test, self.options.eval_fanout, _TEST_STREAM, 0, on_step
+            state, self.task.graph.test, self.options.eval_fanout, _TEST_STREAM, 0
         )
 
     def _accuracy(
@@ -119,37 +123,35 @@ class Trainer:
         fanout: tuple[int, ...],
         stream: int,
         epoch: int,
-        on_step: Callable[[], Any] = lambda: None,
     ) -> float:
         if nodes.size == 0:
             return float("nan")
         key = _key(self.options.seed, stream, epoch)
-        metrics = []
-        for step, seeds in enumerate(batches(nodes, self.options.batch_size)):
-            metrics.append(
-                eval_step(
-                    state.params,
-                    self.inputs,
-                    seeds,
-                    jax.random.fold_in(key, step),
-                    definition=self.definition,
-                    fanout=fanout,
-                )
+        metrics = [
+            eval_step(
+                state.params,
+                self.task.inputs,
+                seeds,
+                jax.random.fold_in(key, step),
+                definition=self.definition,
+                forward=self.task.forward,
+                fanout=fanout,
             )
-            on_step()
+            for step, seeds in enumerate(self._batches(nodes))
+        ]
         return float(_total(metrics).correct) / nodes.size
 
+    def _batches(self, nodes: Int[np.ndarray, " nodes"]) -> Iterator[jax.Array]:
+        """Runs of nodes, in order; the last is filled up with -1."""
+        size = nodes.size if self.task.whole_graph else self.options.batch_size
+        for start in range(0, nodes.size, size):
+            batch = nodes[start : start + size]
+            yield jnp.asarray(np.pad(batch, (0, size - batch.size), constant_values=-1))
 
-def num_batches(num_nodes: int, batch_size: int) -> int:
-    """How many batches `batches` gives."""
-    return -(-num_nodes // batch_size)
 
-
-def batches(nodes: Int[np.ndarray, " nodes"], batch_size: int) -> Iterator[jax.Array]:
-    """Runs of `batch_size` nodes, in order; the last is filled up with -1."""
-    for start in range(0, nodes.size, batch_size):
-        batch = nodes[start : start + batch_size]
-        yield jnp.asarray(np.pad(batch, (0, batch_size - batch.size), constant_values=-1))
+def num_steps(task: Task, options: Options) -> int:
+    """Steps of an epoch."""
+    return 1 if task.whole_graph else -(-task.graph.train.size // options.batch_size)
 
 
 def _key(seed: int, stream: int, epoch: int) -> jax.Array:

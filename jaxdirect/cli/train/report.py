@@ -63,7 +63,9 @@ def write(result: Result, folder: Path) -> None:
 
 def show(result: Result, console: Console) -> None:
     """Prints the table."""
-    table = Table(title=f"test accuracy after {len(result.history)} epochs on {result.device}")
+    table = Table(
+        title=f"test accuracy after {result.history[-1].epoch + 1} epochs on {result.device}"
+    )
     table.add_column("")
     table.add_column("accuracy", justify="right")
     for name, accuracy in sorted(result.floors.items(), key=lambda item: item[1]):
@@ -74,7 +76,7 @@ def show(result: Result, console: Console) -> None:
     rates = result.rates()
     console.print(
         f"{rates['nodes_per_second']:,.0f} training nodes/s, "
-        f"{rates['gathered_gb_per_second']:.2f} GB/s of features gathered, "
+        f"{rates['gathered_gb_per_second']:.2f} GB/s of features read, "
         f"{result.seconds:.0f} s in all",
         highlight=False,
     )

@@ -1,7 +1,8 @@
-"""One step of training and of evaluation: sampling, gathering and computing in one program."""
+"""One step of training and of evaluation, whatever the network: one program each."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,21 +13,11 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Int
 
-import jaxdirect
-
-
-class Inputs(NamedTuple):
-    """What every step reads: arguments of its program, never constants in it.
-
-    Attributes:
-        graph: `jaxdirect.CSRGraph` in host memory.
-        table: features `[num_nodes, feature_dim]` in host memory, some cached if wanted.
-        labels: `[num_nodes]` on the device, -1 where unlabelled.
-    """
-
-    graph: jaxdirect.CSRGraph
-    table: Array | jaxdirect.CachedTable
-    labels: Int[Array, " nodes"]
+# (model, inputs, seeds, a key per hop, fanout, rngs of dropout or None) -> class scores of the
+# seeds, and how many feature rows were read.
+Forward = Callable[
+    [Any, Any, Array, Sequence[Array], tuple[int, ...], nnx.Rngs | None], tuple[Array, Array]
+]
 
 
 class TrainState(NamedTuple):
@@ -44,69 +35,73 @@ class StepMetrics(NamedTuple):
     rows: Array | np.generic
 
 
-def _forward(
+def _loss(
     definition: nnx.GraphDef,
     params: Any,
-    inputs: Inputs,
+    inputs: Any,
     seeds: Int[Array, " batch"],
     key: Array,
+    forward: Forward,
     fanout: tuple[int, ...],
     train: bool,
 ) -> tuple[Array, StepMetrics]:
     dropout_key, *keys = jax.random.split(key, len(fanout) + 1)
-    hops = [seeds]
-    for size, hop_key in zip(fanout, keys, strict=True):
-        hops.append(jaxdirect.sample_neighbors(inputs.graph, hops[-1], size, hop_key).neighbors)
-    # One gather for all hops: its order is chosen over all rows at once.
-    rows = jaxdirect.gather(inputs.table, jnp.concatenate([hop.reshape(-1) for hop in hops]))
-    parts = jnp.split(rows, [sum(h.size for h in hops[:i]) for i in range(1, len(hops))])
-    features = [part.reshape(*hop.shape, -1) for part, hop in zip(parts, hops, strict=True)]
     rngs = nnx.Rngs(dropout=dropout_key) if train else None
-    model = nnx.merge(definition, params)
-    logits = model(features, [hop >= 0 for hop in hops[1:]], rngs)
+    logits, rows = forward(nnx.merge(definition, params), inputs, seeds, keys, fanout, rngs)
 
     labels = jnp.where(seeds >= 0, inputs.labels[seeds], -1)
     known = labels >= 0  # the last batch is filled up with -1
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(labels, 0))
     total = jnp.where(known, losses, 0).sum()
-    metrics = StepMetrics(
-        loss=total,
-        correct=(logits.argmax(-1) == labels).sum(),
-        rows=sum((hop >= 0).sum() for hop in hops),  # pyright: ignore[reportArgumentType]
-    )
+    metrics = StepMetrics(loss=total, correct=(logits.argmax(-1) == labels).sum(), rows=rows)
     return total / jnp.maximum(known.sum(), 1), metrics
 
 
-@partial(jax.jit, static_argnames=("definition", "optimizer", "fanout"), donate_argnames="state")
+@partial(
+    jax.jit,
+    static_argnames=("definition", "optimizer", "forward", "fanout"),
+    donate_argnames="state",
+)
 def train_step(
     state: TrainState,
-    inputs: Inputs,
+    inputs: Any,
     seeds: Int[Array, " batch"],
     key: Array,
     *,
     definition: nnx.GraphDef,
     optimizer: optax.GradientTransformation,
+    forward: Forward,
     fanout: tuple[int, ...],
 ) -> tuple[TrainState, StepMetrics]:
-    """Samples, gathers, and updates the parameters once."""
+    """Computes the loss of a batch and updates the parameters once.
+
+    Args:
+        state: parameters and moments; donated.
+        inputs: what `forward` reads, an argument and never a constant; it has `labels`
+            `[num_nodes]`, -1 where unlabelled.
+        seeds: the nodes to classify; -1 fills a batch up.
+        key: of samples and dropout.
+        definition, optimizer, forward, fanout: what is trained, and how.
+    """
 
     def loss(params: Any) -> tuple[Array, StepMetrics]:
-        return _forward(definition, params, inputs, seeds, key, fanout, train=True)
+        return _loss(definition, params, inputs, seeds, key, forward, fanout, train=True)
 
     gradient, metrics = jax.grad(loss, has_aux=True)(state.params)
     updates, moments = optimizer.update(gradient, state.optimizer, state.params)
     return TrainState(optax.apply_updates(state.params, updates), moments), metrics
 
 
-@partial(jax.jit, static_argnames=("definition", "fanout"))
+@partial(jax.jit, static_argnames=("definition", "forward", "fanout"))
 def eval_step(
     params: Any,
-    inputs: Inputs,
+    inputs: Any,
     seeds: Int[Array, " batch"],
     key: Array,
     *,
     definition: nnx.GraphDef,
+    forward: Forward,
     fanout: tuple[int, ...],
 ) -> StepMetrics:
     """The metrics of one batch, without dropout."""
-    return _forward(definition, params, inputs, seeds, key, fanout, train=False)[1]
+    return _loss(definition, params, inputs, seeds, key, forward, fanout, train=False)[1]
