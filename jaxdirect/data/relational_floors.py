@@ -125,4 +125,4 @@ def _naive_bayes(
         rows = tokens[ids]
         score = (rows @ counts).toarray() + prior - np.outer(rows.sum(axis=1), penalty)
         right += np.count_nonzero(score.argmax(axis=1) == graph.labels[ids])
-    return right / graph.test.size
+    return float(right) / graph.test.size

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxdirect.cli import main
+from jaxdirect.cli.train import job
 from jaxdirect.cli.train.loop import Trainer
 
 MODELS = ("rgcn", "rgat", "hgt")
@@ -45,6 +46,12 @@ def command(data, output, model, *more):
     return ["train", f"--model={model}", *files, *sizes, f"--output={output}", *more]
 
 
+@pytest.fixture
+def no_floors(monkeypatch):
+    """They take longer than the training."""
+    monkeypatch.setattr(job, "measure_floors", lambda *_: {})
+
+
 def metrics(folder):
     return json.loads((folder / "metrics.json").read_text())
 
@@ -73,6 +80,7 @@ def test_relations_tell_what_graphsage_cannot(model, sampled, data, tmp_path):
 
 
 @pytest.mark.parametrize("sampled", [False, True], ids=["whole", "sampled"])
+@pytest.mark.usefixtures("no_floors")
 def test_resume_is_bit_for_bit(sampled, data, tmp_path, monkeypatch, capsys):
     more = ["--epochs=5", "--validate-every=2", *(["--sampled"] if sampled else [])]
     assert main(command(data, tmp_path / "whole", "rgat", *more)) == 0
@@ -100,6 +108,7 @@ def test_resume_is_bit_for_bit(sampled, data, tmp_path, monkeypatch, capsys):
     assert checksums[0] == checksums[1]
 
 
+@pytest.mark.usefixtures("no_floors")
 def test_a_cache_changes_no_number(data, tmp_path):
     for run, more in (("plain", []), ("cached", ["--cache=0.3"])):
         sampled = ["--sampled", "--epochs=1", *more]
@@ -108,6 +117,7 @@ def test_a_cache_changes_no_number(data, tmp_path):
     assert losses[0] == losses[1]
 
 
+@pytest.mark.usefixtures("no_floors")
 @pytest.mark.parametrize("model", ["sage", "rgcn"])
 def test_debian(model, tmp_path):
     """Packages whose section follows the field by which they point to a hub."""
