@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import functools
 import re
 import statistics
 import time
@@ -87,17 +88,21 @@ class Program:
 
 
 def compile_all(programs: Sequence[Program], *, repeat: bool = False) -> None:
-    """Compiles in parallel threads; notes peak bytes and launches, or the failure."""
+    """Compiles in parallel threads; notes peak bytes and launches, or the failure.
+
+    A program whose repetition fails is timed call by call.
+    """
+    guard = functools.partial(_guard, repetition=repeat)
 
     def lower(program: Program) -> Any:
         function = repeated(program.function) if repeat else program.function
         with jax.default_matmul_precision(program.precision):
             return jax.jit(function).lower(*program.arguments(0))
 
-    lowered = [(p, _guard(p, lambda p=p: lower(p))) for p in programs]
+    lowered = [(p, guard(p, lambda p=p: lower(p))) for p in programs]
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         jobs = [
-            (p, pool.submit(_guard, p, lambda text=text: _timed(text.compile)))
+            (p, pool.submit(guard, p, lambda text=text: _timed(text.compile)))
             for p, text in lowered
             if text is not None
         ]
@@ -139,10 +144,11 @@ def measure(programs: Sequence[Program], *, repeat_short: bool, count: int) -> N
     ready = [p for p in programs if not p.failed()]
     for program in ready:
         if program._repeated is not None:
-            one = _guard(program, lambda p=program: _wait(p._repeated, p, 1))
+            one = _guard(program, lambda p=program: _wait(p._repeated, p, 1), repetition=True)
             if one is None:
-                continue
-            estimates[program.name] = one / REPEATS
+                program._repeated = None
+            else:
+                estimates[program.name] = one / REPEATS
     contenders = [_contender(p, estimates[p.name]) for p in ready if not p.failed()]
     seconds = rounds(contenders, count, limit_s=LIMIT_S) if contenders else {}
     for program in ready:
@@ -187,15 +193,21 @@ def _timed(function: Callable) -> tuple[Any, float]:
     return function(), time.perf_counter() - begin
 
 
-def _guard(program: Program, function: Callable) -> Any:
-    """The function's value; or None, the failure being noted in the program's record."""
+def _guard(program: Program, function: Callable, repetition: bool = False) -> Any:
+    """The function's value; or None, the failure being noted in the program's record.
+
+    A program can do without its repetition.
+    """
     try:
         return function()
     except Exception as error:  # one rival's failure must not lose the others
         text = f"{type(error).__name__}: {error}"
-        if re.search(r"RESOURCE_EXHAUSTED|[Oo]ut of memory", text):
+        if repetition:
+            program.record["repetition_failed"] = text[:300]
+        elif re.search(r"RESOURCE_EXHAUSTED|[Oo]ut of memory", text):
             size = program.record.get("peak_bytes")
-            program.record["oom"] = f"OOM (needs {size / 2**30:.0f} GiB)" if size else "OOM"
+            program.record["oom"] = f"OOM (needs {size / 2**30:.1f} GiB)" if size else "OOM"
+            program.record["oom_text"] = text[:300]
         else:
             program.record["error"] = text[:500]
         return None

@@ -14,7 +14,7 @@ _FILES = ("edges", "features", "labels", "node_types", "packages")
 _NOT_SETTINGS = ("output", "resume", "device", "cache", *_FILES)
 # Defaults that depend on how a network is trained: in batches, or on the whole graph at once.
 _SAMPLED = {"epochs": 4, "hidden": 128, "learning_rate": 6e-3, "validate_every": 1}
-_WHOLE = {"epochs": 60, "hidden": 64, "learning_rate": 3e-2, "validate_every": 10}
+_WHOLE = {"epochs": 80, "hidden": 64, "learning_rate": 2e-2, "validate_every": 10}
 
 
 @dataclasses.dataclass(frozen=True)
