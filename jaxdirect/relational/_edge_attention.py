@@ -19,6 +19,7 @@ from jaxdirect.relational._attend import AttentionOptions, attend_dot
 from jaxdirect.relational._groups import gather_permuted, group_softmax, scatter_permuted
 from jaxdirect.relational._lists import TILE, Tiles
 from jaxdirect.relational._pairs import (
+    block_diagonal,
     by_relation,
     pad_heads,
     padded_head,
@@ -188,12 +189,6 @@ def weighted_values(
     return jnp.stack([part.reshape(shape) for part in parts], 2)
 
 
-def _block_diagonal(blocks: Float[Array, "r heads d d"]) -> Float[Array, "r heads_d heads_d"]:
-    relations, heads, head, _ = blocks.shape
-    dense = jnp.einsum("rhde,hg->rhdge", blocks, jnp.eye(heads, dtype=blocks.dtype))
-    return dense.reshape(relations, heads * head, heads * head)
-
-
 @functools.partial(jax.jit, static_argnums=6)
 def dot_attention(
     graph: RelGraph,
@@ -209,7 +204,7 @@ def dot_attention(
     heads, head = a_rel.shape[1:3]
     padded = padded_head(head, keys_values.dtype)
     scale = (p_rel / math.sqrt(head))[:, :, None, None]
-    blocks = _block_diagonal(jnp.concatenate([a_rel * scale, m_rel], 1).astype(a_rel.dtype))
+    blocks = block_diagonal(jnp.concatenate([a_rel * scale, m_rel], 1).astype(a_rel.dtype))
     weight = by_relation(pad_heads(blocks, 2 * heads, head, padded), graph)
     rows = pair_rows(keys_values, weight, plan.src_tiles, plan.src_rows, options)
     attention = AttentionOptions(heads, heads * padded, 0.0, options.implementation)

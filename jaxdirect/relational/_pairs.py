@@ -107,6 +107,13 @@ def add_bias(rows: Array, bias: Array, tiles: Tiles) -> Array:
     return (by_tile + lookup(bias, tiles.weight_of)[:, None]).reshape(rows.shape)
 
 
+def block_diagonal(blocks: Array) -> Array:
+    """`[n, heads, d, e]` to `[n, heads * d, heads * e]`, zero where heads would mix."""
+    n, heads, rows, columns = blocks.shape
+    dense = jnp.einsum("nhde,hg->nhdge", blocks, jnp.eye(heads, dtype=blocks.dtype))
+    return dense.reshape(n, heads * rows, heads * columns)
+
+
 def pad_columns(array: Array, width: int) -> Array:
     """Zero columns behind the last axis, up to `width`."""
     padding = [(0, 0)] * (array.ndim - 1) + [(0, width - array.shape[-1])]

@@ -16,6 +16,7 @@ from jaxdirect.relational import _checks
 from jaxdirect.relational._attend import AttentionOptions, attend_dot
 from jaxdirect.relational._pairs import (
     add_bias,
+    block_diagonal,
     by_relation,
     lookup,
     pad_heads,
@@ -58,14 +59,6 @@ def _times_head_blocks(rows: Array, blocks: Array) -> Array:
     return product.reshape(pairs, n, columns)
 
 
-def _block_diagonal(blocks: Array) -> Array:
-    """`[P, heads, d, d]` to `[P, heads * d, heads * d]`."""
-    pairs, heads, head, _ = blocks.shape
-    same = jnp.eye(heads, dtype=blocks.dtype)
-    dense = jnp.einsum("phde,hg->phdge", blocks, same)
-    return dense.reshape(pairs, heads * head, heads * head)
-
-
 def _pair_rows(x: Array, w: _Weights, graph: RelGraph, options: _Options, padded: int) -> Array:
     """Keys and values of each (source, relation) pair, `[slots, 2 * heads * padded]`."""
     plan = plan_of(graph)
@@ -79,7 +72,7 @@ def _pair_rows(x: Array, w: _Weights, graph: RelGraph, options: _Options, padded
     else:
         typed = jnp.concatenate([w.k, w.v], 2)
         x = linear_by_tiles(x, typed, graph.node_tiles, options.linear)
-        keys, values = _block_diagonal(a), _block_diagonal(m)
+        keys, values = block_diagonal(a), block_diagonal(m)
         keys, values = (
             jnp.pad(keys, ((0, 0), (0, keys.shape[1]), (0, 0))),
             jnp.pad(values, ((0, 0), (values.shape[1], 0), (0, 0))),

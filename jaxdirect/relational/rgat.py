@@ -14,6 +14,7 @@ from jaxdirect import _compat
 from jaxdirect.relational import _checks
 from jaxdirect.relational._attend import AttentionOptions, attend_additive
 from jaxdirect.relational._pairs import (
+    block_diagonal,
     by_relation,
     pad_columns,
     pad_heads,
@@ -48,9 +49,7 @@ def _by_relation(weight: Array, attention: Array, heads: int) -> Array:
 def _score_weight(attention: Array, heads: int, head: int, padded: int) -> Array:
     """`[num_relations, heads * padded, columns]`: scores from the rows of all heads."""
     if attention.shape[1] == heads and attention.shape[2] == head:
-        same = jnp.eye(heads, dtype=attention.dtype)
-        attention = jnp.einsum("rhd,hg->rhdg", attention, same)
-        attention = attention.reshape(-1, heads * head, heads)
+        attention = block_diagonal(attention[..., None])
     return jnp.swapaxes(pad_heads(jnp.swapaxes(attention, 1, 2), heads, head, padded), 1, 2)
 
 

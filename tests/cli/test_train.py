@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from jaxdirect.cli import main
-from jaxdirect.cli.train.loop import Trainer
 
 EPOCHS = 4
 
@@ -80,16 +79,8 @@ def test_a_cache_changes_no_number(data, run, tmp_path):
     assert checksums(tmp_path / "cached") == checksums(run)
 
 
-def test_resume_is_bit_for_bit(data, run, tmp_path, monkeypatch, capsys):
-    train = Trainer.train
-
-    def interrupted(self, state, first, on_step):
-        if first == 2:
-            raise KeyboardInterrupt
-        return train(self, state, first, on_step)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "train", interrupted)
+def test_resume_is_bit_for_bit(data, run, tmp_path, interrupt_at, capsys):
+    with interrupt_at(2):
         assert main(command(data, tmp_path / "part")) == 130
     assert "interrupted; continue with the same flags and --resume" in capsys.readouterr().err
     assert main(command(data, tmp_path / "part", "--resume")) == 0

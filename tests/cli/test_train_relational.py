@@ -10,7 +10,6 @@ import pytest
 from jaxdirect.cli import main
 from jaxdirect.cli.train import job
 from jaxdirect.cli.train.dataset import load
-from jaxdirect.cli.train.loop import Trainer
 from jaxdirect.cli.train.options import Options
 from jaxdirect.data import Graph
 
@@ -86,18 +85,10 @@ def test_relations_tell_what_graphsage_cannot(model, sampled, data, tmp_path):
 
 @pytest.mark.parametrize("sampled", [False, True], ids=["whole", "sampled"])
 @pytest.mark.usefixtures("no_floors")
-def test_resume_is_bit_for_bit(sampled, data, tmp_path, monkeypatch, capsys):
+def test_resume_is_bit_for_bit(sampled, data, tmp_path, interrupt_at, capsys):
     more = ["--epochs=5", "--validate-every=2", *(["--sampled"] if sampled else [])]
     assert main(command(data, tmp_path / "whole", "rgat", *more)) == 0
-    train = Trainer.train
-
-    def interrupted(self, state, first, on_step):
-        if first == 4:
-            raise KeyboardInterrupt
-        return train(self, state, first, on_step)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "train", interrupted)
+    with interrupt_at(4):
         assert main(command(data, tmp_path / "part", "rgat", *more)) == 130
     assert "interrupted; continue with" in capsys.readouterr().err
     assert main(command(data, tmp_path / "part", "rgat", *more, "--resume")) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,6 @@ from jaxdirect.data import (
     _arrays,
     debian_packages,
     from_files,
-    relational_wordnet,
     wordnet,
 )
 
@@ -26,29 +26,32 @@ def load(options: Options) -> tuple[Graph | RelationalGraph, np.ndarray]:
     Raises:
         ValueError: a file is bad, or there is nothing to learn or to test.
     """
-    relational = options.model != "sage"
     if options.data == "debian":
-        typed = debian_packages(
+        graph = debian_packages(
             options.packages, feature_dim=options.feature_dim, seed=options.seed
         )
-        graph = typed.with_inverses() if relational else typed.homogeneous()
     elif options.edges is None or options.features is None or options.labels is None:
-        make = relational_wordnet if relational else wordnet
-        graph = make(feature_dim=options.feature_dim, seed=options.seed)
-        graph = graph.with_inverses() if isinstance(graph, RelationalGraph) else graph
+        graph = wordnet(feature_dim=options.feature_dim, seed=options.seed)
     else:
         graph = from_files(options.edges, options.features, options.labels, seed=options.seed)
-        if relational:
-            graph = RelationalGraph.from_graph(graph).with_inverses()
-            if options.node_types is not None:
-                arrays = _arrays.read(options.node_types, columns=1)
-                ntype = _arrays.pick(arrays, options.node_types, "node_types").reshape(-1)
-                graph = dataclasses.replace(graph, ntype=ntype, type_names=())
+    if options.model == "sage":
+        graph = graph.homogeneous() if isinstance(graph, RelationalGraph) else graph
+    else:
+        typed = RelationalGraph.from_graph(graph) if isinstance(graph, Graph) else graph
+        graph = _with_node_types(typed, options.node_types).with_inverses()
     for name, part in (("train", graph.train), ("test", graph.test)):
         if part.size == 0:
             raise ValueError(f"--labels {options.labels}: no {name} nodes; label more nodes")
     assert graph.features is not None
     return graph, graph.features
+
+
+def _with_node_types(graph: RelationalGraph, path: Path | None) -> RelationalGraph:
+    """The types in a user's file, where there is one."""
+    if path is None:
+        return graph
+    ntype = _arrays.pick(_arrays.read(path, columns=1), path, "node_types").reshape(-1)
+    return dataclasses.replace(graph, ntype=ntype, type_names=())
 
 
 def fingerprint(graph: Graph | RelationalGraph, features: np.ndarray) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from jaxdirect.cli.train.loop import Trainer
 from jaxdirect.cli.train.options import Options
-from jaxdirect.cli.train.sage import sage_task, without_neighbors
+from jaxdirect.cli.train.sage import sage_task, with_options
 from jaxdirect.cli.train.task import Task
 from jaxdirect.data import Graph, floors, relational_floors
 
@@ -44,7 +44,7 @@ def measure_floors(task: Task, options: Options, console: Console) -> dict[str, 
             found["GraphSAGE, relations ignored"] = _accuracy(task, options)
     alone = dataclasses.replace(options, fanout=(), eval_fanout=(), epochs=_EPOCHS)
     with console.status("floors: features alone"):
-        found["features alone"] = _accuracy(without_neighbors(task, alone), alone)
+        found["features alone"] = _accuracy(with_options(task, alone), alone)
     return found
 
 

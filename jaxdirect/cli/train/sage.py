@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -92,17 +93,17 @@ def sage_task(graph: Graph, options: Options) -> Task:
     return Task(graph, inputs, _network(graph, options), _forward)
 
 
-def without_neighbors(task: Task, options: Options) -> Task:
-    """The same nodes and features, each node classified by its own features alone."""
-    return Task(task.graph, task.inputs, _network(task.graph, options, num_hops=0), _forward)
+def with_options(task: Task, options: Options) -> Task:
+    """A new network for the same inputs; without hops it sees each node's own features alone."""
+    return dataclasses.replace(task, network=_network(task.graph, options))
 
 
-def _network(graph: Graph, options: Options, num_hops: int | None = None) -> Sage:
+def _network(graph: Graph, options: Options) -> Sage:
     return Sage(
         graph.features.shape[1],
         options.hidden,
         graph.num_classes,
-        num_hops=len(options.fanout) if num_hops is None else num_hops,
+        num_hops=len(options.fanout),
         dropout=options.dropout,
         rngs=nnx.Rngs(options.seed),
     )
