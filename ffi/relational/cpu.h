@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <iterator>
@@ -72,6 +73,13 @@ void for_each_rows(const Executor& executor, const Lists& lists, const Body& bod
   const int64_t pieces =
       std::clamp<int64_t>(work / kPieceEntries, 1, kPiecesPerThread * executor.num_threads);
   parallel_for(executor, lists.num_rows, ceil_div(lists.num_rows, pieces), body);
+}
+
+// The row of a slot, or null.
+template <typename T>
+const T* slot_row(const SlotRows& rows, int64_t dim, int64_t slot, const int32_t* nodes) {
+  const int64_t row = rows.by_node || nodes[slot] < 0 ? nodes[slot] : slot - rows.first_slot;
+  return in_range(row, rows.num_rows) ? static_cast<const T*>(rows.data) + row * dim : nullptr;
 }
 
 inline void fill_zero(const Executor& executor, void* data, int64_t bytes) {

@@ -13,6 +13,9 @@ XLA_FFI_Error* jaxdirect_relational_attention(XLA_FFI_CallFrame* call_frame);
 XLA_FFI_Error* jaxdirect_relational_attention_backward(XLA_FFI_CallFrame* call_frame);
 XLA_FFI_Error* jaxdirect_relational_softmax(XLA_FFI_CallFrame* call_frame);
 XLA_FFI_Error* jaxdirect_relational_softmax_backward(XLA_FFI_CallFrame* call_frame);
+XLA_FFI_Error* jaxdirect_relational_largest(XLA_FFI_CallFrame* call_frame);
+XLA_FFI_Error* jaxdirect_relational_picked_sum(XLA_FFI_CallFrame* call_frame);
+XLA_FFI_Error* jaxdirect_relational_picked_dot(XLA_FFI_CallFrame* call_frame);
 }
 
 namespace jaxdirect::relational {
@@ -28,6 +31,9 @@ inline void add_handlers(nanobind::dict& handlers) {
   add_handler(handlers, "jaxdirect_relational_softmax", jaxdirect_relational_softmax);
   add_handler(handlers, "jaxdirect_relational_softmax_backward",
               jaxdirect_relational_softmax_backward);
+  add_handler(handlers, "jaxdirect_relational_largest", jaxdirect_relational_largest);
+  add_handler(handlers, "jaxdirect_relational_picked_sum", jaxdirect_relational_picked_sum);
+  add_handler(handlers, "jaxdirect_relational_picked_dot", jaxdirect_relational_picked_dot);
 }
 
 }  // namespace jaxdirect::relational

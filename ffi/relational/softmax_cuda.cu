@@ -78,7 +78,9 @@ __device__ void write_softmax(const SoftmaxArgs& args, int begin, int end, int64
     const int64_t edge = edge_at(args.edges, args.lists, entry);
     if (edge < 0) continue;
     const float logit = widen(logits[edge * args.heads]);
-    out[edge * args.heads] = narrow<T>(__expf(logit - total.largest) / total.sum);
+    // In a row of minus infinities alone every weight is 0.
+    const float weight = logit == -INFINITY ? 0.0f : __expf(logit - total.largest) / total.sum;
+    out[edge * args.heads] = narrow<T>(weight);
   }
 }
 

@@ -243,5 +243,6 @@ void check_sum(Launcher& launcher, bool quick);
 void check_attention(Launcher& launcher, bool quick);
 void check_attention_backward(Launcher& launcher, bool quick);
 void check_softmax(Launcher& launcher, bool quick);
+void check_largest(Launcher& launcher, bool quick);
 
 }  // namespace jaxdirect::relational::checks

@@ -140,6 +140,7 @@ int main(int argc, char** argv) {
   checks::check_attention(launcher, quick);
   checks::check_attention_backward(launcher, quick);
   checks::check_softmax(launcher, quick);
+  checks::check_largest(launcher, quick);
   if (jaxdirect::testing::failures > 0) return 1;
   std::puts("relational: all checks passed");
   return 0;

@@ -10,6 +10,8 @@ from jaxtyping import Array, Float, Int
 
 from jaxdirect import _compat
 from jaxdirect.relational import _call, _checks
+from jaxdirect.relational._largest_op import list_max
+from jaxdirect.relational._picked_ops import picked_dot, picked_sum
 from jaxdirect.relational._sum_op import list_dot, list_sum
 from jaxdirect.relational.graph import RelGraph
 
@@ -67,20 +69,49 @@ def _bwd(implementation: str, residual: tuple, cotangent: Array) -> tuple:
 _weighted.defvjp(_fwd, _bwd)
 
 
-def _maximum(x: Array, weight: Array | None, graph: RelGraph) -> Array:
-    """The largest message of each node and column. Plain JAX, and memory of E rows."""
-    lists = graph.incoming
-    num_edges, num_nodes = lists.num_entries, lists.num_rows
-    messages = _call.take_rows(x, lists.indices)
-    if weight is not None:
-        scale = _call.take_rows(weight, graph.edge_ids)[:, :, None]
-        scaled = messages.reshape(num_edges, weight.shape[1], x.shape[1] // weight.shape[1]) * scale
-        messages = scaled.reshape(messages.shape).astype(x.dtype)
-    real = (lists.indices >= 0)[:, None]
-    messages = jnp.where(real, messages, -jnp.inf)
-    segments = _call.row_of_entry(lists.indptr, num_edges)
-    largest = jax.ops.segment_max(messages, segments, num_nodes, indices_are_sorted=True)
-    return jnp.where(in_degree(graph)[:, None] > 0, largest, 0)
+@_call.custom_vjp(3)
+def _maximum(x: Array, weight: Array | None, graph: RelGraph, implementation: str) -> Array:
+    return _max_fwd(x, weight, graph, implementation)[0]
+
+
+def _max_fwd(x: Array, weight: Array | None, graph: RelGraph, implementation: str) -> tuple:
+    out, winners = list_max(
+        x,
+        graph.incoming,
+        weights=weight,
+        weight_rows=None if weight is None else graph.edge_ids,
+        implementation=implementation,
+    )
+    return out, (x, weight, graph, winners)
+
+
+def _max_bwd(implementation: str, residual: tuple, cotangent: Array) -> tuple:
+    x, weight, graph, winners = residual
+    edges = graph.outgoing_edges
+    x_grad = picked_sum(
+        cotangent,
+        winners,
+        graph.outgoing,
+        edges,
+        weights=weight,
+        weight_rows=None if weight is None else _call.take_rows(graph.edge_ids, edges),
+        implementation=implementation,
+    )
+    if weight is None:
+        return x_grad, None, None
+    weight_grad = picked_dot(
+        cotangent,
+        winners,
+        x,
+        graph.incoming,
+        heads=weight.shape[1],
+        to=graph.edge_ids,
+        implementation=implementation,
+    )
+    return x_grad, weight_grad, None
+
+
+_maximum.defvjp(_max_fwd, _max_bwd)
 
 
 @functools.partial(jax.jit, static_argnums=(3, 4))
@@ -88,7 +119,7 @@ def _aggregate(
     x: Array, weight: Array | None, graph: RelGraph, reduce: str, implementation: str
 ) -> Array:
     if reduce == "max":
-        return _maximum(x, weight, graph)
+        return _maximum(x, weight, graph, implementation)
     total = _weighted(x, weight, graph, implementation)
     if reduce == "sum":
         return total
@@ -111,8 +142,8 @@ def aggregate(
             JAX on a GPU). Sums of 16-bit floats are kept in float32.
         edge_weight: `[num_edges]` or `[num_edges, heads]` in the order in which the edges were
             given; heads split the d columns into equal runs. None: 1.
-        reduce: `"sum"`, `"mean"` (the sum over the number of in-edges) or `"max"` (in plain JAX,
-            so that it takes memory for a row per edge).
+        reduce: `"sum"`, `"mean"` (the sum over the number of in-edges) or `"max"`, whose gradient
+            goes to the first of equal messages.
         implementation: `"auto"`, `"native"` or `"reference"` (plain JAX).
 
     Returns:

@@ -9,7 +9,7 @@ import pytest
 from layers import GRAPHS
 from relgraphs import small
 
-from jaxdirect.relational import aggregate, edge_softmax, typed_linear
+from jaxdirect.relational import RelGraph, aggregate, edge_softmax, typed_linear
 
 IMPLEMENTATIONS = ["native", "reference"]
 
@@ -95,6 +95,51 @@ def test_aggregate(name, columns, heads, reduce, implementation, rng):
     for gradient, (direction, want) in zip(gradients, wants, strict=True):
         got = (np.asarray(gradient, np.float64) * direction).sum()
         np.testing.assert_allclose(got, want, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_the_first_of_equal_messages_is_the_maximum(implementation):
+    graph = RelGraph.from_edges([0, 0, 1, 2], [3, 3, 3, 0], [0, 0, 0, 0], num_nodes=4)
+    x = jnp.array([[2.0, jnp.nan], [2.0, 1.0], [-jnp.inf, -1.0], [0.0, 0.0]])
+
+    def total(x, weight):
+        out = aggregate(graph, x, weight, "max", implementation=implementation)
+        return jnp.where(jnp.isnan(out), 0, out).sum(), out
+
+    (_, out), (x_grad, weight_grad) = jax.value_and_grad(total, (0, 1), has_aux=True)(
+        x, jnp.ones(4)
+    )
+    want = [[-np.inf, -1.0], [0.0, 0.0], [0.0, 0.0], [2.0, np.nan]]
+    np.testing.assert_array_equal(out, want)
+    np.testing.assert_array_equal(x_grad[:, 0], [1.0, 0.0, 1.0, 0.0])
+    np.testing.assert_array_equal(weight_grad[1:3], [0.0, 0.0])
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float64])
+def test_maxima_of_other_floats(dtype, rng):
+    edges = GRAPHS["hub"]
+    with jax.enable_x64(True):
+        x = jnp.asarray(rng.normal(size=(edges.num_nodes, 12)), dtype)
+        weight = jnp.asarray(rng.normal(size=(edges.src.size, 3)), dtype)
+        cotangent = jnp.asarray(rng.normal(size=x.shape), dtype)
+
+        def run(implementation):
+            def largest(x, weight):
+                return aggregate(edges.plan(), x, weight, "max", implementation=implementation)
+
+            out, backward = jax.vjp(largest, x, weight)
+            return [out, *backward(cotangent)]
+
+        for native, reference in zip(run("auto"), run("reference"), strict=True):
+            assert native.dtype == dtype
+            np.testing.assert_allclose(
+                native.astype(jnp.float64), reference.astype(jnp.float64), rtol=1e-2, atol=1e-2
+            )
+
+
+def test_weights_of_minus_infinity_alone_are_zero():
+    logits = jnp.full((4, 2), -jnp.inf)
+    np.testing.assert_array_equal(edge_softmax(small(), logits), np.zeros((4, 2)))
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
