@@ -43,7 +43,7 @@ class Columns {
   __device__ Columns(int64_t columns, int lane)
       : columns_(columns), first_((int64_t{blockIdx.y} * kLanes * kChunks + lane) * kCount) {}
 
-  // With several chunks the block holds one head alone.
+  // With several chunks the block must hold one head alone.
   __device__ int64_t head(int64_t heads) const {
     return first_ < columns_ ? first_ / (columns_ / heads) : 0;
   }

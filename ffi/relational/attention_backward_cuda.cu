@@ -31,11 +31,11 @@ struct Edge {
 };
 
 template <typename T, Score kScore, int kLanes, int kChunks>
-__global__ void __launch_bounds__(kWorkThreads, kChunks > 1 ? 1 : 3)
+__global__ void __launch_bounds__(kWorkThreads, kChunks > 1 ? 1 : 4)
     differentiate_items(const AttentionBackwardArgs args, const int head_lanes) {
   constexpr int kCount = kVector<T>;
   constexpr bool kDot = kScore == Score::kDot;
-  constexpr int kAhead = kChunks > 1 ? 1 : kDot ? 2 : 3;
+  constexpr int kAhead = kChunks > 1 ? 1 : kDot ? 1 : 2;
   const int64_t thread = int64_t{blockIdx.x} * kWorkThreads + threadIdx.x;
   const unsigned mask = group_mask<kLanes>();
   const int lane = threadIdx.x % kLanes;
@@ -169,6 +169,7 @@ Status run(cudaStream_t stream, const AttentionBackwardArgs& args) {
   if (layout.lanes <= 8) return launch_items<T, kScore, 8, 1>(stream, args, layout);
   if (layout.lanes <= 16) return launch_items<T, kScore, 16, 1>(stream, args, layout);
   if (layout.lanes_per_head <= 32) return launch_items<T, kScore, 32, 1>(stream, args, layout);
+  if (layout.lanes_per_head <= 64) return launch_items<T, kScore, 32, 2>(stream, args, layout);
   return launch_items<T, kScore, 32, 4>(stream, args, layout);
 }
 

@@ -30,11 +30,11 @@ struct Edge {
 };
 
 template <typename T, Score kScore, int kLanes, int kChunks>
-__global__ void __launch_bounds__(kWorkThreads, kChunks > 1 ? 1 : 3)
+__global__ void __launch_bounds__(kWorkThreads, kChunks > 1 ? 1 : 4)
     attend_items(const AttentionArgs args, const int head_lanes) {
   constexpr int kCount = kVector<T>;
   constexpr bool kDot = kScore == Score::kDot;
-  constexpr int kAhead = kChunks > 1 ? 1 : kDot ? 3 : 4;
+  constexpr int kAhead = kChunks > 1 ? 1 : 3;
   const int64_t thread = int64_t{blockIdx.x} * kWorkThreads + threadIdx.x;
   const unsigned mask = group_mask<kLanes>();
   const int lane = threadIdx.x % kLanes;
@@ -173,6 +173,8 @@ Status run(cudaStream_t stream, const AttentionArgs& args) {
     JAXDIRECT_RETURN_IF_ERROR((launch_items<T, kScore, 16, 1>(stream, args, layout)));
   } else if (layout.lanes_per_head <= 32) {
     JAXDIRECT_RETURN_IF_ERROR((launch_items<T, kScore, 32, 1>(stream, args, layout)));
+  } else if (layout.lanes_per_head <= 64) {
+    JAXDIRECT_RETURN_IF_ERROR((launch_items<T, kScore, 32, 2>(stream, args, layout)));
   } else {
     JAXDIRECT_RETURN_IF_ERROR((launch_items<T, kScore, 32, 4>(stream, args, layout)));
   }

@@ -135,7 +135,7 @@ Status dot(cudaStream_t stream, const DotArgs& args) {
   JAXDIRECT_RETURN_IF_CUDA_ERROR(
       cudaMemsetAsync(args.out, 0, args.lists.num_entries * args.heads * sizeof(float), stream),
       "aggregate gradient");
-  if (args.columns == 0) return Status::ok();
+  if (args.columns == 0 || args.lists.num_items == 0) return Status::ok();
   switch (args.type) {
     case FloatType::kF16:
       return run<__half>(stream, args);

@@ -1,243 +1,313 @@
-// out[s] = row(s) weight[weight_of[s / 64]] (+ bias), gather-GEMM(-scatter) on tensor cores
+// out[s] = row(s) weight[weight_of[s / 64]], gather-GEMM(-scatter) on tensor cores
 //
-// [num_x, in_dim], [num_weights, in_dim, out_dim] -> [64 * num_tiles, out_dim]
+// [.., in_dim], [num_weights, in_dim, out_dim] -> [64 * num_tiles, out_dim]
 //
-// A block of eight warps takes a tile of 64 slots and up to 8 * kColumnTiles columns of the
-// output (Product says who has what). Rows are gathered (or summed over their lists) into shared
-// memory, 64 columns at a time, beside the same 64 rows of the weight. Several blocks a
-// multiprocessor overlap one's loads with another's products.
+// Blocks of eight warps stay, and go through runs of neighbouring tiles of 64 slots. Rows are
+// gathered into shared memory 64 columns at a time, kStages - 1 steps ahead of the product; the
+// weight lies beside them, in the order of its fragments (RowsProduct), until a tile has another.
+// The plan puts the tiles of one weight together.
 //
-// Bytes: one row of x per slot, or per list entry, and one row of out per slot; weights come
-// from L2. At out_dim up to 128 the rows decide, not the products.
+// Bytes: one row of x and one of out per slot; weights come from L2. At out_dim up to 128 the
+// rows decide, not the products.
 
 #include <algorithm>
+#include <utility>
 
 #include "common/cuda.h"
 #include "relational/linear.h"
-#include "relational/mma.cuh"
-#include "relational/stream.cuh"
+#include "relational/rows_product.cuh"
 #include "relational/tile.cuh"
 
 namespace jaxdirect::relational {
 namespace {
 
-struct Alignment {
-  bool x;       // rows of x and of summed take 16-byte accesses
-  bool weight;  // rows of the weight do
-  bool out;     // up to four neighbouring columns of the output may be stored at once
+template <typename T, bool kExact, int kWide, bool kExtra>
+struct Layout {
+  using Product = RowsProduct<T, kExact, kWide, kExtra>;
+  // Pieces of rows in shared memory: one in use, the others on their way.
+  static constexpr int kStages = sizeof(T) == 4 ? 2 : 3;
+  static constexpr int kStageSize = kTileRows * Product::kRowStride;
+  // Their slots' nodes, where the output is scattered.
+  static constexpr int kKeptBytes = kStages * kTileRows * static_cast<int>(sizeof(int));
+  // Blocks that a multiprocessor has registers for.
+  static constexpr int kBlocks = kWide > 2 || kExact ? 2 : 4;
+
+  static constexpr int bytes(int weight_pieces) {
+    return (kStages * kStageSize + weight_pieces * Product::kWeightSize) *
+           static_cast<int>(sizeof(T));
+  }
 };
 
-// Where the summed rows of list tiles start.
-__device__ inline int64_t summed_row(const LinearArgs& args, int64_t slot) {
-  const bool both = args.first == RowSource::kList && args.second == RowSource::kList;
-  return both || slot < args.num_first * kTile ? slot : slot - args.num_first * kTile;
-}
+// What there is to share out.
+struct Machine {
+  int multiprocessors = 0;
+  int shared = 0;    // bytes of shared memory a multiprocessor
+  int most = 0;      // bytes that a block may have of it
+  int reserved = 0;  // bytes that a block takes besides its own
+};
 
-// tile[r][0..64) = the scaled sum of x over the list of slot first_slot + r, columns from
-// `column` on. A group of lanes sums the lists of neighbouring slots: their entries are neighbours.
-template <typename T>
-__device__ void sum_lists(T* tile, const LinearArgs& args, int64_t first_slot, int64_t column,
-                          bool vectors, const int* indptr) {
-  constexpr int kLanes = kRowLanes<T>;
-  constexpr int kCount = kVector<T>;
-  constexpr int kRows = kTileRows / kRowGroups<T>;
-  const int lane = threadIdx.x % kLanes;
-  const int64_t at = column + lane * kCount;
-  const T* x = static_cast<const T*>(args.x);
-  int row = threadIdx.x / kLanes * kRows;
-  const int end_row = row + kRows;
-  float sums[kCount] = {};
-  const auto finish_row = [&] {
-    Raw<T, kCount> piece;
-#pragma unroll
-    for (int j = 0; j < kCount; ++j) {
-      piece.values[j] = narrow<T>(sums[j]);
-      sums[j] = 0;
-    }
-    piece.store(tile + row * kAlongStride<T> + lane * kCount);
-    if (args.summed != nullptr && blockIdx.y == 0 && at < args.in_dim) {
-      T* summed =
-          static_cast<T*>(args.summed) + summed_row(args, first_slot + row) * args.in_dim + at;
-      if (vectors) {
-        piece.store(summed);
-      } else {
-        for (int j = 0; j < kCount && at + j < args.in_dim; ++j) summed[j] = piece.values[j];
-      }
-    }
-    ++row;
+Status find_machine(Machine* machine) {
+  int device = 0;
+  JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaGetDevice(&device), "typed_linear");
+  const std::pair<int*, cudaDeviceAttr> wanted[] = {
+      {&machine->multiprocessors, cudaDevAttrMultiProcessorCount},
+      {&machine->shared, cudaDevAttrMaxSharedMemoryPerMultiprocessor},
+      {&machine->most, cudaDevAttrMaxSharedMemoryPerBlockOptin},
+      {&machine->reserved, cudaDevAttrReservedSharedMemoryPerBlock},
   };
-  struct Data {
-    Raw<T, kCount> row;
-  };
-  stream<Data, kLanes, 4, 1>(
-      group_mask<kLanes>(), indptr[row], args.num_x > 0 ? indptr[end_row] : indptr[row],
-      [&](int entry) {
-        Entry fetched;
-        fetched.index = __ldg(args.far.indices + entry);
-        if (fetched.index >= args.num_x) fetched.index = -1;
-        const float scale = args.far_scale == nullptr ? 1.0f : __ldg(args.far_scale + entry);
-        fetched.first = __float_as_int(scale);
-        return fetched;
-      },
-      [&](Data* data, const Entry& entry) {
-        const T* from = x + entry.index * args.in_dim;
-        if (vectors) {
-          data->row.clear();
-          if (at < args.in_dim) data->row.load(from + at);
-        } else {
-#pragma unroll
-          for (int j = 0; j < kCount; ++j) {
-            data->row.values[j] = at + j < args.in_dim ? from[at + j] : narrow<T>(0.0f);
-          }
-        }
-      },
-      [&](int entry) {
-        while (row + 1 < end_row && entry >= indptr[row + 1]) finish_row();
-      },
-      [&](const Data& data, const Entry& entry) {
-        const float scale = __int_as_float(entry.first);
-#pragma unroll
-        for (int j = 0; j < kCount; ++j) sums[j] += scale * data.row[j];
-      });
-  while (row < end_row) finish_row();
-}
-
-// Neighbouring columns of a row, at once where that is allowed.
-template <typename T, int kCount>
-__device__ void store_columns(T* row, int64_t column, int64_t columns,
-                              const float (&values)[kCount], bool vectors) {
-  struct alignas(kCount * sizeof(T)) Packed {
-    T values[kCount];
-  };
-  if (vectors && column + kCount <= columns) {
-    Packed packed;
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) packed.values[i] = narrow<T>(values[i]);
-    *reinterpret_cast<Packed*>(row + column) = packed;
-    return;
+  for (const auto& [value, attribute] : wanted) {
+    JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaDeviceGetAttribute(value, attribute, device),
+                                   "typed_linear");
   }
-#pragma unroll
-  for (int i = 0; i < kCount; ++i) {
-    if (column + i < columns) row[column + i] = narrow<T>(values[i]);
-  }
-}
-
-// Blocks that a multiprocessor should have room for: loads of one hide behind products of another.
-template <bool kExact, int kColumnTiles>
-inline constexpr int kBlocks = kColumnTiles > 9 || kExact ? 2 : 3;
-
-// What the loads of a tile's rows start from.
-__device__ void find_rows(int* places, const LinearArgs& args, RowSource source,
-                          int64_t first_slot) {
-  const int r = threadIdx.x;
-  if (source == RowSource::kList) {
-    if (r > kTileRows) return;
-    const int64_t begin = __ldg(args.far.indptr + first_slot + r);
-    places[r] = static_cast<int>(min(max(begin, int64_t{0}), args.far.num_entries));
-  } else if (r < kTileRows) {
-    const int64_t slot = first_slot + r;
-    const int64_t row = source == RowSource::kOwn ? slot : __ldg(args.nodes + slot);
-    places[r] = row < args.num_x ? static_cast<int>(row) : -1;
-  }
-}
-
-template <typename T, bool kExact, bool kTransposed, int kColumnTiles>
-__global__ void __launch_bounds__(kTileThreads, kBlocks<kExact, kColumnTiles>)
-    multiply_tiles(const LinearArgs args, const Alignment aligned) {
-  constexpr int kColumns = 8 * kColumnTiles;
-  constexpr int kWeightStride = kTransposed ? kAlongStride<T> : kColumnStride<T, kColumnTiles>;
-  extern __shared__ __align__(16) unsigned char shared[];
-  T* rows = reinterpret_cast<T*>(shared);
-  T* weights = rows + kTileRows * kAlongStride<T>;
-
-  // Of each slot: the row of x it reads, or where its list begins.
-  __shared__ int places[kTileRows + 1];
-
-  const int64_t tile = blockIdx.x;
-  const int64_t first_slot = tile * kTile;
-  const int64_t first_column = int64_t{blockIdx.y} * kColumns;
-  const int weight_index = __ldg(args.weight_of + tile);
-  const bool has_weight = weight_index >= 0 && weight_index < args.num_weights;
-  const RowSource source = tile < args.num_first ? args.first : args.second;
-  const T* weight = static_cast<const T*>(args.weight) +
-                    (has_weight ? weight_index : 0) * args.in_dim * args.out_dim;
-  find_rows(places, args, source, first_slot);
-
-  Product<T, kExact, false, kTransposed, kColumnTiles> product;
-  for (int64_t column = 0; column < args.in_dim; column += kDepth) {
-    __syncthreads();
-    if constexpr (kTransposed) {
-      copy_block<T, kColumns, kDepth>(weights, kWeightStride, weight, args.out_dim, args.in_dim,
-                                      first_column, column, aligned.weight);
-    } else {
-      copy_block<T, kDepth, kColumns>(weights, kWeightStride, weight, args.in_dim, args.out_dim,
-                                      column, first_column, aligned.weight);
-    }
-    if (source == RowSource::kList) {
-      sum_lists<T>(rows, args, first_slot, column, aligned.x, places);
-    } else {
-      copy_rows(rows, kAlongStride<T>, kDepth, static_cast<const T*>(args.x), args.in_dim, column,
-                aligned.x, places);
-    }
-    wait_for_copies();
-    __syncthreads();
-    const int left = static_cast<int>(min(int64_t{kDepth}, args.in_dim - column));
-    product.add(rows, kAlongStride<T>, weights, kWeightStride, left);
-  }
-
-  const T* bias = static_cast<const T*>(args.bias);
-  T* out = nullptr;
-  bool biased = false;
-  product.visit(
-      [&](int r) {
-        const int64_t slot = first_slot + r;
-        const int node = args.scatter || bias != nullptr ? __ldg(args.nodes + slot) : 0;
-        const int64_t to = args.scatter ? node : slot;
-        out = static_cast<T*>(args.out) + to * args.out_dim;
-        biased = bias != nullptr && has_weight && node >= 0;
-        return to >= 0 && to < args.num_out;
-      },
-      [&]<int kCount>(int local, const float (&sums)[kCount]) {
-        const int64_t column = first_column + local;
-        float values[kCount];
-#pragma unroll
-        for (int i = 0; i < kCount; ++i) {
-          values[i] = has_weight ? sums[i] : 0.0f;
-          if (biased && column + i < args.out_dim) {
-            values[i] += widen(bias[weight_index * args.out_dim + column + i]);
-          }
-        }
-        store_columns(out, column, args.out_dim, values, aligned.out);
-      });
-}
-
-template <typename T, bool kExact, bool kTransposed, int kColumnTiles>
-Status launch(cudaStream_t stream, const LinearArgs& args, const Alignment& aligned) {
-  constexpr int kWeightRows = kTransposed ? 8 * kColumnTiles : kDepth;
-  constexpr int kWeightStride = kTransposed ? kAlongStride<T> : kColumnStride<T, kColumnTiles>;
-  constexpr int kBytes =
-      (kTileRows * kAlongStride<T> + kWeightRows * kWeightStride) * static_cast<int>(sizeof(T));
-  const auto kernel = multiply_tiles<T, kExact, kTransposed, kColumnTiles>;
-  JAXDIRECT_RETURN_IF_CUDA_ERROR(
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes),
-      "typed_linear");
-  const int64_t column_blocks = ceil_div(args.out_dim, 8 * kColumnTiles);
-  if (args.num_tiles > INT32_MAX || column_blocks > 65535) {
-    return Status::error("typed_linear: too much work for one launch: ", args.num_tiles, " tiles");
-  }
-  const dim3 grid(static_cast<unsigned>(args.num_tiles), static_cast<unsigned>(column_blocks));
-  kernel<<<grid, kTileThreads, kBytes, stream>>>(args, aligned);
-  JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaGetLastError(), "typed_linear");
   return Status::ok();
 }
 
-template <typename T, bool kExact, bool kTransposed>
-Status launch_width(cudaStream_t stream, const LinearArgs& args, const Alignment& aligned) {
-  if (args.out_dim <= 16) return launch<T, kExact, kTransposed, 2>(stream, args, aligned);
-  if (args.out_dim <= 64) return launch<T, kExact, kTransposed, 8>(stream, args, aligned);
-  if (args.out_dim <= 72) return launch<T, kExact, kTransposed, 9>(stream, args, aligned);
-  if (args.out_dim % 128 == 0) return launch<T, kExact, kTransposed, 16>(stream, args, aligned);
-  return launch<T, kExact, kTransposed, 17>(stream, args, aligned);
+// Tiles that a block takes in a row, at most.
+constexpr int64_t kMostRun = 16;
+
+// One block's way through the tiles and their rows' pieces.
+struct Step {
+  int tile;
+  int column = 0;
+  int in_run = 0;
+
+  __device__ explicit Step(int run) : tile(static_cast<int>(blockIdx.x) * run) {}
+
+  __device__ bool is_done(const LinearArgs& args) const {
+    return tile >= static_cast<int>(args.num_tiles);
+  }
+
+  __device__ void advance(const LinearArgs& args, int run) {
+    column += kDepth;
+    if (column < static_cast<int>(args.in_dim)) return;
+    column = 0;
+    ++tile;
+    if (++in_run < run) return;
+    in_run = 0;
+    tile += static_cast<int>(gridDim.x - 1) * run;
+  }
+};
+
+// The nodes of the rows that a thread copies, read a step before they are needed.
+template <typename T>
+struct Nodes {
+  static constexpr int kCount = kTileRows / kRowGroups<T>;
+  int values[kCount];
+
+  __device__ void read(const LinearArgs& args, const Step& step) {
+    if (step.is_done(args)) return;
+    const int32_t* from = args.nodes + int64_t{step.tile} * kTile + threadIdx.x / kRowLanes<T>;
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) values[i] = __ldg(from + i * kRowGroups<T>);
+  }
+};
+
+// Starts the copy of a piece of a tile's rows, kStride apart; those without a node are zero. Keeps
+// the nodes for the output.
+template <typename T, int kStride, bool kVectors>
+__device__ inline void copy_tile(T* stage, int* kept, const LinearArgs& args, const Step& step,
+                                 const Nodes<T>& nodes) {
+  if (step.is_done(args)) return;
+  const SlotRows& rows = args.x[step.tile < static_cast<int>(args.num_first) ? 0 : 1];
+  const int group = threadIdx.x / kRowLanes<T>;
+  const int lane = threadIdx.x % kRowLanes<T>;
+  const int own = step.tile * kTileRows - static_cast<int>(rows.first_slot) + group;
+  const auto count = static_cast<unsigned>(min(rows.num_rows, int64_t{INT32_MAX}));
+  const auto width = static_cast<unsigned>(args.in_dim);
+  const unsigned column = step.column + lane * kVector<T>;
+  const T* data = static_cast<const T*>(rows.data);
+  T* to = stage + group * kStride + lane * kVector<T>;
+#pragma unroll
+  for (int i = 0; i < Nodes<T>::kCount; ++i, to += kRowGroups<T> * kStride) {
+    const int node = nodes.values[i];
+    const auto row = static_cast<unsigned>(rows.by_node ? node : own + i * kRowGroups<T>);
+    const bool real = node >= 0 && row < count;
+    const T* from = data + uint64_t{row} * width + column;
+    if (args.scatter && lane == 0) kept[group + i * kRowGroups<T>] = node;
+    if constexpr (kVectors) {
+      const bool inside = real && column < width;
+      copy_piece(to, inside ? from : data, inside);
+    } else {
+#pragma unroll
+      for (int j = 0; j < kVector<T>; ++j) {
+        to[j] = real && column + j < width ? from[j] : narrow<T>(0.0f);
+      }
+    }
+  }
+}
+
+__device__ inline bool is_weight(const LinearArgs& args, int weight) {
+  return weight >= 0 && weight < args.num_weights;
+}
+
+constexpr int largest_divisor(int number, int most) {
+  while (number % most != 0) --most;
+  return most;
+}
+
+// The part of a weight from (k, column) on, zero outside, in the order of its fragments. A warp
+// takes blocks of 8 by 4 elements, whose places lie in banks of their own two by two.
+template <typename T, typename Product>
+__device__ inline void pack_weight(T* to, const T* weight, const LinearArgs& args, int k,
+                                   int column) {
+  constexpr int kEach = kDepth * Product::kColumns / kTileThreads;
+  const int fast = threadIdx.x % 8;
+  const int slow = threadIdx.x % 32 / 8;
+  const int in_dim = static_cast<int>(args.in_dim);
+  const int out_dim = static_cast<int>(args.out_dim);
+  const auto find = [&](int i, int* at_k, int* at_column) {
+    const int block = threadIdx.x / 32 + i * (kTileThreads / 32);
+    if (args.transposed) {
+      *at_k = block % (kDepth / 8) * 8 + fast;
+      *at_column = block / (kDepth / 8) * 4 + slow;
+    } else {
+      *at_k = block / (Product::kColumns / 8) * 4 + slow;
+      *at_column = block % (Product::kColumns / 8) * 8 + fast;
+    }
+  };
+  // So many loads are on their way together.
+  constexpr int kBatch = largest_divisor(kEach, 5);
+#pragma unroll 1
+  for (int first = 0; first < kEach; first += kBatch) {
+    T values[kBatch];
+    int places[kBatch];
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      int at_k;
+      int at_column;
+      find(first + i, &at_k, &at_column);
+      places[i] = Product::place(at_k, at_column);
+      at_k += k;
+      at_column += column;
+      const int64_t at = args.transposed ? int64_t{at_column} * in_dim + at_k
+                                         : int64_t{at_k} * out_dim + at_column;
+      const bool inside = at_k < in_dim && at_column < out_dim;
+      values[i] = inside ? weight[at] : narrow<T>(0.0f);
+    }
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) to[places[i]] = values[i];
+  }
+}
+
+// Writes a tile's rows, to their slots or their nodes.
+template <typename T, bool kVectors, typename Product>
+__device__ inline void store_tile(const Product& product, const LinearArgs& args, int tile,
+                                  int first_column, const int* nodes) {
+  const auto width = static_cast<unsigned>(args.out_dim);
+  const auto count = static_cast<unsigned>(min(args.num_out, int64_t{INT32_MAX}));
+  T* out = static_cast<T*>(args.out) + first_column;
+  product.visit(
+      [&](int r, T** row) {
+        const auto to = static_cast<unsigned>(args.scatter ? nodes[r] : tile * kTileRows + r);
+        *row = out + uint64_t{to} * width;
+        return to < count;
+      },
+      [&]<int kCount>(T* row, int local, const float (&values)[kCount]) {
+        if constexpr (kVectors) {
+          if (first_column + local < width) store<T, kCount>(row + local, values);
+        } else {
+#pragma unroll
+          for (int i = 0; i < kCount; ++i) {
+            if (first_column + local + i < width) row[local + i] = narrow<T>(values[i]);
+          }
+        }
+      });
+}
+
+// kVectors: rows of x and of the output take 16-byte accesses.
+template <typename T, bool kExact, int kWide, bool kExtra, bool kVectors>
+__global__ void __launch_bounds__(kTileThreads, Layout<T, kExact, kWide, kExtra>::kBlocks)
+    multiply_tiles(const LinearArgs args, const int run, const int weight_pieces) {
+  using Is = Layout<T, kExact, kWide, kExtra>;
+  using Product = typename Is::Product;
+  extern __shared__ __align__(16) unsigned char shared[];
+  T* stages = reinterpret_cast<T*>(shared);
+  T* weights = stages + Is::kStages * Is::kStageSize;
+  int* kept = reinterpret_cast<int*>(weights + weight_pieces * Product::kWeightSize);
+  const int first_column = blockIdx.y * Product::kColumns;
+
+  Step loading(run);
+  Nodes<T> nodes;
+  nodes.read(args, loading);
+  const auto load = [&](int stage) {
+    copy_tile<T, Product::kRowStride, kVectors>(stages + stage * Is::kStageSize,
+                                                kept + stage * kTileRows, args, loading, nodes);
+    commit_copies();
+    loading.advance(args, run);
+    if (loading.column == 0) nodes.read(args, loading);
+  };
+#pragma unroll
+  for (int stage = 0; stage + 1 < Is::kStages; ++stage) load(stage);
+
+  // The weight in shared memory: all its pieces, or the one from held_column on.
+  int held_weight = -1;
+  int held_column = 0;
+  Step step(run);
+  int weight = step.is_done(args) ? -1 : __ldg(args.weight_of + step.tile);
+  int stage = 0;
+  Product product;
+  while (!step.is_done(args)) {
+    wait_for_copies<Is::kStages - 2>();
+    __syncthreads();
+    const int wanted_column = weight_pieces > 1 ? 0 : step.column;
+    if (is_weight(args, weight) && (weight != held_weight || wanted_column != held_column)) {
+      const T* from = static_cast<const T*>(args.weight) + weight * args.in_dim * args.out_dim;
+      for (int piece = 0; piece < weight_pieces; ++piece) {
+        pack_weight<T, Product>(weights + piece * Product::kWeightSize, from, args,
+                                wanted_column + piece * kDepth, first_column);
+      }
+      held_weight = weight;
+      held_column = wanted_column;
+      __syncthreads();
+    }
+    load(stage == 0 ? Is::kStages - 1 : stage - 1);
+
+    const Step done = step;
+    const int done_weight = weight;
+    step.advance(args, run);
+    if (step.column == 0 && !step.is_done(args)) weight = __ldg(args.weight_of + step.tile);
+    if (is_weight(args, done_weight)) {
+      const int piece = (done.column - held_column) / kDepth;
+      product.add(stages + stage * Is::kStageSize, weights + piece * Product::kWeightSize,
+                  static_cast<int>(args.in_dim) - done.column);
+    }
+    const int* of_stage = kept + stage * kTileRows;
+    stage = stage + 1 == Is::kStages ? 0 : stage + 1;
+    if (step.column > 0) continue;
+    store_tile<T, kVectors>(product, args, done.tile, first_column, of_stage);
+    product.clear();
+  }
+}
+
+template <typename T, bool kExact, int kWide, bool kExtra, bool kVectors = true>
+Status launch(cudaStream_t stream, const LinearArgs& args) {
+  using Is = Layout<T, kExact, kWide, kExtra>;
+  Machine machine;
+  JAXDIRECT_RETURN_IF_ERROR(find_machine(&machine));
+  // All of a weight where two blocks have room for it.
+  const int64_t pieces = std::max<int64_t>(ceil_div(args.in_dim, kDepth), 1);
+  const int kept = args.scatter ? Is::kKeptBytes : 0;
+  const int room =
+      std::min(machine.shared / 2 - machine.reserved, machine.most) - kept - Is::bytes(0);
+  const int held = pieces <= room / (Is::bytes(1) - Is::bytes(0)) ? static_cast<int>(pieces) : 1;
+  const int bytes = Is::bytes(held) + kept;
+  const auto kernel = multiply_tiles<T, kExact, kWide, kExtra, kVectors>;
+  JAXDIRECT_RETURN_IF_CUDA_ERROR(
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
+      "typed_linear");
+  const int64_t column_blocks = ceil_div(args.out_dim, Is::Product::kColumns);
+  if (column_blocks > 65535 || args.in_dim > INT32_MAX) {
+    return Status::error("typed_linear: too many columns for one launch: ", args.in_dim, " and ",
+                         args.out_dim);
+  }
+  const int blocks = std::min(Is::kBlocks, machine.shared / (bytes + machine.reserved));
+  const int64_t most = std::max<int64_t>(machine.multiprocessors * blocks / column_blocks, 1);
+  const int64_t run = std::clamp<int64_t>(args.num_tiles / (4 * most), 1, kMostRun);
+  const dim3 grid(static_cast<unsigned>(std::min(most, ceil_div(args.num_tiles, run))),
+                  static_cast<unsigned>(column_blocks));
+  kernel<<<grid, kTileThreads, bytes, stream>>>(args, static_cast<int>(run), held);
+  JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaGetLastError(), "typed_linear");
+  return Status::ok();
 }
 
 bool aligned_to(const void* pointer, uintptr_t bytes) {
@@ -246,14 +316,15 @@ bool aligned_to(const void* pointer, uintptr_t bytes) {
 
 template <typename T, bool kExact>
 Status run(cudaStream_t stream, const LinearArgs& args) {
-  const int64_t weight_row = args.transposed ? args.in_dim : args.out_dim;
-  const Alignment aligned = {
-      args.in_dim % kVector<T> == 0 && aligned_to(args.x, 16) && aligned_to(args.summed, 16),
-      weight_row % kVector<T> == 0 && aligned_to(args.weight, 16),
-      args.out_dim % 4 == 0 && aligned_to(args.out, 16),
-  };
-  return args.transposed ? launch_width<T, kExact, true>(stream, args, aligned)
-                         : launch_width<T, kExact, false>(stream, args, aligned);
+  const bool vectors = args.in_dim % kVector<T> == 0 && args.out_dim % kVector<T> == 0 &&
+                       aligned_to(args.x[0].data, 16) && aligned_to(args.x[1].data, 16) &&
+                       aligned_to(args.out, 16);
+  if (!vectors) return launch<T, kExact, 4, true, false>(stream, args);
+  if (args.out_dim <= 16) return launch<T, kExact, 0, true>(stream, args);
+  if (args.out_dim <= 64) return launch<T, kExact, 2, false>(stream, args);
+  if (args.out_dim <= 80) return launch<T, kExact, 2, true>(stream, args);
+  if (args.out_dim % 128 == 0) return launch<T, kExact, 4, false>(stream, args);
+  return launch<T, kExact, 4, true>(stream, args);
 }
 
 }  // namespace

@@ -7,11 +7,10 @@ namespace jaxdirect::relational {
 struct LinearAttrs {
   int64_t transposed;
   int64_t num_first;
-  int64_t first;
-  int64_t second;
+  int64_t first_by_node;
+  int64_t second_by_node;
   int64_t scatter;
   int64_t num_out;
-  int64_t keep_summed;
   int64_t precision;
 };
 
@@ -26,65 +25,53 @@ struct OuterAttrs {
 
 namespace {
 
-bool is_source(int64_t value) { return value >= 0 && value <= 2; }
 bool is_precision(int64_t value) { return value == 0 || value == 1; }
 
-ffi::Error handle_linear(NativeContext context, ffi::AnyBuffer x, ffi::AnyBuffer weight,
-                         ffi::AnyBuffer bias, ffi::AnyBuffer weight_of, ffi::AnyBuffer nodes,
-                         ffi::AnyBuffer indptr, ffi::AnyBuffer indices, ffi::AnyBuffer scale,
-                         ffi::Result<ffi::AnyBuffer> out, ffi::Result<ffi::AnyBuffer> summed,
-                         LinearAttrs attrs) {
+SlotRows slot_rows(Decoder& decoder, const char* name, ffi::AnyBuffer data, int64_t dim,
+                   int64_t by_node, int64_t first_slot) {
+  SlotRows slots;
+  slots.data = decoder.floats(name, data, -1, dim);
+  slots.num_rows = decoder.rows(data);
+  slots.by_node = by_node != 0;
+  slots.first_slot = first_slot;
+  return slots;
+}
+
+ffi::Error handle_linear(NativeContext context, ffi::AnyBuffer first, ffi::AnyBuffer second,
+                         ffi::AnyBuffer weight, ffi::AnyBuffer weight_of, ffi::AnyBuffer nodes,
+                         ffi::Result<ffi::AnyBuffer> out, LinearAttrs attrs) {
   Decoder decoder("typed_linear");
   LinearArgs args;
-  args.type = decoder.float_type("x", x);
-  args.num_x = decoder.rows(x);
-  args.in_dim = decoder.columns(x);
+  args.type = decoder.float_type("x", first);
+  args.in_dim = decoder.columns(first);
   args.num_tiles = decoder.rows(weight_of);
   args.transposed = attrs.transposed != 0;
   args.num_weights = decoder.rows(weight);
-  decoder.require(x.dimensions().size() == 2, "x", "[num_x, in_dim]");
+  decoder.require(first.dimensions().size() == 2, "x", "[num_x, in_dim]");
   decoder.require(weight.dimensions().size() == 3, "weight", "[num_weights, in_dim, out_dim]");
   decoder.require(out->dimensions().size() == 2, "the result", "[num_rows, out_dim]");
-  decoder.require(is_source(attrs.first) && is_source(attrs.second), "first and second", "0 to 2");
   decoder.require(is_precision(attrs.precision), "precision", "0 or 1");
   decoder.require(attrs.num_first >= 0 && attrs.num_first <= args.num_tiles, "num_first",
                   "in [0, num_tiles]");
   if (!decoder.status().is_ok()) return to_ffi(decoder.status());
   args.out_dim = decoder.columns(*out);
-  const int64_t num_slots = args.num_tiles * kTile;
-  args.x = x.untyped_data();
+  args.num_first = attrs.num_first;
+  args.x[0] = slot_rows(decoder, "x", first, args.in_dim, attrs.first_by_node, 0);
+  args.x[1] = slot_rows(decoder, "x's second part", second, args.in_dim, attrs.second_by_node,
+                        args.num_first * kTile);
   decoder.floats("weight", weight, args.num_weights * args.in_dim, args.out_dim);
   decoder.require(weight.dimensions()[args.transposed ? 2 : 1] == args.in_dim, "weight's in_dim",
                   "that of x");
   args.weight = weight.untyped_data();
-  if (bias.element_count() > 0) {
-    args.bias = decoder.floats("bias", bias, args.num_weights, args.out_dim);
-  }
+  const int64_t num_slots = args.num_tiles * kTile;
   args.weight_of = decoder.ints("weight_of", weight_of, args.num_tiles);
   args.nodes = decoder.ints("nodes", nodes, num_slots);
-  args.num_first = attrs.num_first;
-  args.first = static_cast<RowSource>(attrs.first);
-  args.second = static_cast<RowSource>(attrs.second);
-  const bool lists = args.first == RowSource::kList || args.second == RowSource::kList;
-  args.far.num_rows = num_slots;
-  args.far.num_entries = decoder.rows(indices);
-  args.far.indptr = decoder.ints("indptr", indptr, lists ? num_slots + 1 : -1);
-  args.far.indices = decoder.ints("indices", indices, -1);
-  if (scale.element_count() > 0) {
-    args.far_scale = decoder.float32s("scale", scale, args.far.num_entries, 1);
-  }
   args.scatter = attrs.scatter != 0;
   args.precision = static_cast<Precision>(attrs.precision);
   args.num_out = decoder.rows(*out);
   decoder.require(args.scatter || args.num_out == num_slots, "the result's rows", "num_slots");
   decoder.floats("the result", *out, -1, args.out_dim);
   args.out = out->untyped_data();
-  if (attrs.keep_summed != 0) {
-    const int64_t first = args.first == RowSource::kList ? args.num_first : 0;
-    const int64_t second = args.second == RowSource::kList ? args.num_tiles - args.num_first : 0;
-    decoder.floats("summed", *summed, (first + second) * kTile, args.in_dim);
-    args.summed = summed->untyped_data();
-  }
   if (!decoder.status().is_ok()) return to_ffi(decoder.status());
   return to_ffi(linear(to_context(context), args));
 }
@@ -108,19 +95,12 @@ ffi::Error handle_outer(NativeContext context, ffi::AnyBuffer a_first, ffi::AnyB
   args.b_dim = out->dimensions()[2];
   args.num_first = attrs.num_first;
   const int64_t first_slots = attrs.num_first * kTile;
-  const auto rows = [&](const char* name, ffi::AnyBuffer data, int64_t dim, int64_t by_node,
-                        int64_t first_slot) {
-    SlotRows slots;
-    slots.data = decoder.floats(name, data, -1, dim);
-    slots.num_rows = decoder.rows(data);
-    slots.by_node = by_node != 0;
-    slots.first_slot = first_slot;
-    return slots;
-  };
-  args.a[0] = rows("a", a_first, args.a_dim, attrs.a_first_by_node, 0);
-  args.a[1] = rows("a's second part", a_second, args.a_dim, attrs.a_second_by_node, first_slots);
-  args.b[0] = rows("b", b_first, args.b_dim, attrs.b_first_by_node, 0);
-  args.b[1] = rows("b's second part", b_second, args.b_dim, attrs.b_second_by_node, first_slots);
+  args.a[0] = slot_rows(decoder, "a", a_first, args.a_dim, attrs.a_first_by_node, 0);
+  args.a[1] = slot_rows(decoder, "a's second part", a_second, args.a_dim, attrs.a_second_by_node,
+                        first_slots);
+  args.b[0] = slot_rows(decoder, "b", b_first, args.b_dim, attrs.b_first_by_node, 0);
+  args.b[1] = slot_rows(decoder, "b's second part", b_second, args.b_dim, attrs.b_second_by_node,
+                        first_slots);
   args.nodes = decoder.ints("nodes", nodes, args.num_tiles * kTile);
   args.weight_tiles = decoder.ints("weight_tiles", weight_tiles, -1);
   args.num_chunks = decoder.rows(chunks);
@@ -143,16 +123,12 @@ ffi::Error handle_outer(NativeContext context, ffi::AnyBuffer a_first, ffi::AnyB
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdirect_relational_linear, handle_linear,
                               ffi::Ffi::Bind()
                                   .Ctx<ContextBinding>()
-                                  .Arg<ffi::AnyBuffer>()  // x
+                                  .Arg<ffi::AnyBuffer>()  // x of the first tiles
+                                  .Arg<ffi::AnyBuffer>()  // x of the others
                                   .Arg<ffi::AnyBuffer>()  // weight
-                                  .Arg<ffi::AnyBuffer>()  // bias
                                   .Arg<ffi::AnyBuffer>()  // weight_of
                                   .Arg<ffi::AnyBuffer>()  // nodes
-                                  .Arg<ffi::AnyBuffer>()  // indptr
-                                  .Arg<ffi::AnyBuffer>()  // indices
-                                  .Arg<ffi::AnyBuffer>()  // scale
                                   .Ret<ffi::AnyBuffer>()  // out
-                                  .Ret<ffi::AnyBuffer>()  // summed
                                   .Attrs<LinearAttrs>(),
                               kRecordable);
 
@@ -176,10 +152,9 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdirect_relational_outer, handle_outer,
 
 XLA_FFI_REGISTER_STRUCT_ATTR_DECODING(
     jaxdirect::relational::LinearAttrs, xla::ffi::StructMember<int64_t>("transposed"),
-    xla::ffi::StructMember<int64_t>("num_first"), xla::ffi::StructMember<int64_t>("first"),
-    xla::ffi::StructMember<int64_t>("second"), xla::ffi::StructMember<int64_t>("scatter"),
-    xla::ffi::StructMember<int64_t>("num_out"), xla::ffi::StructMember<int64_t>("keep_summed"),
-    xla::ffi::StructMember<int64_t>("precision"));
+    xla::ffi::StructMember<int64_t>("num_first"), xla::ffi::StructMember<int64_t>("first_by_node"),
+    xla::ffi::StructMember<int64_t>("second_by_node"), xla::ffi::StructMember<int64_t>("scatter"),
+    xla::ffi::StructMember<int64_t>("num_out"), xla::ffi::StructMember<int64_t>("precision"));
 XLA_FFI_REGISTER_STRUCT_ATTR_DECODING(jaxdirect::relational::OuterAttrs,
                                       xla::ffi::StructMember<int64_t>("num_first"),
                                       xla::ffi::StructMember<int64_t>("a_first_by_node"),

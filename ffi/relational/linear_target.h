@@ -1,11 +1,11 @@
 // linear for one instruction set; see each_target.h. No include guard.
 //
 // Weights are packed once a call: [weight][panel of kPanel columns][in_dim][kPanel], widened and
-// filled up with zero columns. A tile's 64 rows are found (or summed) first; then kRows rows by
-// one panel at a time stay in registers over the whole of in_dim. Rows of float32 and float64
-// are read where they lie.
+// filled up with zero columns. A tile's 64 rows are found first; then kRows rows by one panel at a
+// time stay in registers over the whole of in_dim. Rows of float32 and float64 are read where
+// they lie.
 
-#include "relational/gather_rows_cpu.h"
+#include "relational/rows_cpu.h"
 
 namespace jaxdirect::relational::JAXDIRECT_TARGET {
 namespace {
@@ -54,19 +54,13 @@ void pack_panel(const LinearArgs& args, int64_t weight, int64_t first_column, Su
   }
 }
 
-// to[r][column..] = first[r][column..] + rows[r] * panel, for kRows rows.
+// to[r][column..] = rows[r] * panel, for kRows rows.
 template <typename T>
 inline void multiply_rows(const Sum<T>* const* rows, int64_t depth, const Sum<T>* panel,
-                          const Sum<T>* const* first, T* const* to, int64_t column,
-                          int64_t columns) {
+                          T* const* to, int64_t column, int64_t columns) {
   using S = Sum<T>;
   constexpr int64_t L = kLanes<S>;
-  Vec<S> total[kRows][kPanelVectors];
-#pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 2
-    for (int v = 0; v < kPanelVectors; ++v) total[r][v] = load(first[r] + column + v * L);
-  }
+  Vec<S> total[kRows][kPanelVectors] = {};
   for (int64_t k = 0; k < depth; ++k, panel += kPanel<S>) {
     const Vec<S> right[kPanelVectors] = {load(panel), load(panel + L)};
 #pragma GCC unroll 8
@@ -96,45 +90,28 @@ class TileMultiplier {
  public:
   using S = Sum<T>;
 
-  TileMultiplier(const LinearArgs& args, const PackedWeights<S>& weights, const int32_t* places,
-                 const HeadMap<S>& heads)
+  TileMultiplier(const LinearArgs& args, const PackedWeights<S>& weights, const int32_t* places)
       : args_(args),
         weights_(weights),
         places_(places),
-        out_padded_(weights.panels * kPanel<S>),
-        gather_(source(args), heads),
         prefetch_(args.in_dim * static_cast<int64_t>(sizeof(T))),
-        buffer_(has_buffer() ? kTile * args.in_dim : 0),
-        zeros_(std::max(args.in_dim, out_padded_)),
-        bias_(out_padded_),
-        summed_(args.in_dim),
+        buffer_(kWidens ? kTile * args.in_dim : 0),
+        zeros_(args.in_dim),
         unused_(args.out_dim) {
-    zero_row(zeros_.data(), std::max(args.in_dim, out_padded_));
-    zero_row(bias_.data(), out_padded_);
+    zero_row(zeros_.data(), args.in_dim);
     for (int64_t i = 0; i < kGroupedRows; ++i) {
-      rows_[i] = first_[i] = zeros_.data();
+      rows_[i] = zeros_.data();
       to_[i] = unused_.data();
     }
   }
 
   void operator()(int64_t tile) {
-    const RowSource from = source_of(tile);
-    for (int64_t i = 0; i < kTile; ++i) {
-      const int64_t slot = tile * kTile + i;
-      rows_[i] = from == RowSource::kList ? list_row(slot, i) : plain_row(from, slot, i);
-    }
+    for (int64_t i = 0; i < kTile; ++i) rows_[i] = wide_row(tile, i);
     const int64_t weight = args_.weight_of[tile];
     const bool known = in_range(weight, args_.num_weights);
-    if (known && args_.bias != nullptr) {
-      widen_row(bias_.data(), static_cast<const T*>(args_.bias) + weight * args_.out_dim,
-                args_.out_dim);
-    }
     for (int64_t i = 0; i < kTile; ++i) {
       const int64_t slot = tile * kTile + i;
-      const int64_t node = args_.nodes[slot];
-      const int64_t row = args_.scatter ? node : slot;
-      const bool biased = known && args_.bias != nullptr && node >= 0;
-      first_[i] = biased ? bias_.data() : zeros_.data();
+      const int64_t row = args_.scatter ? args_.nodes[slot] : slot;
       to_[i] = in_range(row, args_.num_out) ? static_cast<T*>(args_.out) + row * args_.out_dim
                                             : unused_.data();
     }
@@ -144,61 +121,13 @@ class TileMultiplier {
  private:
   static constexpr bool kWidens = !std::is_same_v<T, S>;
 
-  static typename RowGatherer<T>::Source source(const LinearArgs& args) {
-    typename RowGatherer<T>::Source source;
-    source.values = static_cast<const T*>(args.x);
-    source.num_values = args.num_x;
-    source.stride = source.columns = args.in_dim;
-    source.indices = args.far.indices;
-    source.num_entries = args.far.num_entries;
-    source.weights = args.far_scale;
-    source.num_weights = args.far.num_entries;
-    return source;
+  const T* find_row(int64_t tile, int64_t i) const {
+    return slot_row<T>(args_.x[tile < args_.num_first ? 0 : 1], args_.in_dim, tile * kTile + i,
+                       args_.nodes);
   }
 
-  bool has_buffer() const {
-    const bool lists = args_.first == RowSource::kList || args_.second == RowSource::kList;
-    return kWidens || (lists && args_.summed == nullptr);
-  }
-
-  RowSource source_of(int64_t tile) const {
-    return tile < args_.num_first ? args_.first : args_.second;
-  }
-
-  // The sum over a slot's list, rounded to T, and kept where asked for.
-  const S* list_row(int64_t slot, int64_t i) {
-    const bool both = args_.first == RowSource::kList && args_.second == RowSource::kList;
-    const int64_t first_kept =
-        both || args_.first == RowSource::kList ? 0 : args_.num_first * kTile;
-    T* kept = args_.summed == nullptr
-                  ? nullptr
-                  : static_cast<T*>(args_.summed) + (slot - first_kept) * args_.in_dim;
-    const Range range = entries_of(args_.far, slot);
-    if (range.count() == 0) {
-      if (kept != nullptr) zero_row(kept, args_.in_dim);
-      return zeros_.data();
-    }
-    S* wide = buffer_.data() + i * args_.in_dim;
-    if constexpr (kWidens) {
-      if (kept == nullptr) kept = summed_.data();
-      gather_(range, 1, kept);
-      widen_row(wide, kept, args_.in_dim);
-      return wide;
-    } else {
-      if (kept == nullptr) kept = wide;
-      gather_(range, 1, kept);
-      return kept;
-    }
-  }
-
-  const T* find_row(RowSource from, int64_t slot) const {
-    const int64_t row = from == RowSource::kOwn ? slot : args_.nodes[slot];
-    return in_range(row, args_.num_x) ? static_cast<const T*>(args_.x) + row * args_.in_dim
-                                      : nullptr;
-  }
-
-  const S* plain_row(RowSource from, int64_t slot, int64_t i) {
-    const T* row = find_row(from, slot);
+  const S* wide_row(int64_t tile, int64_t i) {
+    const T* row = find_row(tile, i);
     if (row == nullptr) return zeros_.data();
     if constexpr (kWidens) {
       S* wide = buffer_.data() + i * args_.in_dim;
@@ -210,9 +139,9 @@ class TileMultiplier {
   }
 
   void prefetch_slots(int64_t tile, int64_t begin, int64_t end) const {
-    if (tile >= args_.num_tiles || source_of(tile) == RowSource::kList) return;
+    if (tile >= args_.num_tiles) return;
     for (int64_t i = begin; i < end; ++i) {
-      const T* row = find_row(source_of(tile), tile * kTile + i);
+      const T* row = find_row(tile, i);
       if (row != nullptr) prefetch_(row);
     }
   }
@@ -224,8 +153,7 @@ class TileMultiplier {
       const int64_t column = p * kPanel<S>;
       for (int64_t i = 0; i < kGroupedRows; i += kRows) {
         if (p == 0) prefetch_slots(next_tile, i, std::min<int64_t>(i + kRows, kTile));
-        multiply_rows<T>(rows_ + i, depth, panel, first_ + i, to_ + i, column,
-                         args_.out_dim - column);
+        multiply_rows<T>(rows_ + i, depth, panel, to_ + i, column, args_.out_dim - column);
       }
     }
   }
@@ -233,16 +161,11 @@ class TileMultiplier {
   const LinearArgs& args_;
   const PackedWeights<S>& weights_;
   const int32_t* places_;
-  int64_t out_padded_;
-  RowGatherer<T> gather_;
   Prefetch prefetch_;
   Scratch<S> buffer_;
   Scratch<S> zeros_;
-  Scratch<S> bias_;
-  Scratch<T> summed_;
   Scratch<T> unused_;
   const S* rows_[kGroupedRows];
-  const S* first_[kGroupedRows];
   T* to_[kGroupedRows];
 };
 
@@ -268,11 +191,10 @@ void linear(const Executor& executor, const LinearArgs& args) {
                     weights.panel(i / weights.panels, p));
     }
   });
-  const HeadMap<S> heads(args.in_dim, 1);
   const int64_t pieces = std::min(args.num_tiles, kPiecesPerThread * executor.num_threads);
   parallel_for(executor, args.num_tiles, ceil_div(args.num_tiles, pieces),
                [&](int64_t begin, int64_t end) {
-                 TileMultiplier<T> multiply(args, weights, places.data(), heads);
+                 TileMultiplier<T> multiply(args, weights, places.data());
                  for (int64_t tile = begin; tile < end; ++tile) multiply(tile);
                });
 }

@@ -43,4 +43,13 @@ struct Lists {
   int64_t num_partials = 0;
 };
 
+// Rows of slots: data[nodes[s]], or data[s - first_slot]. A slot without a node (negative) has no
+// row, whatever lies there.
+struct SlotRows {
+  const void* data = nullptr;  // [num_rows, dim]
+  int64_t num_rows = 0;
+  bool by_node = false;
+  int64_t first_slot = 0;
+};
+
 }  // namespace jaxdirect::relational

@@ -12,14 +12,6 @@
 
 namespace jaxdirect::relational {
 
-// Rows of slots: data[nodes[s]], or data[s - first_slot].
-struct SlotRows {
-  const void* data = nullptr;  // [num_rows, dim]
-  int64_t num_rows = 0;
-  bool by_node = false;
-  int64_t first_slot = 0;
-};
-
 struct OuterArgs {
   SlotRows a[2];  // [.., a_dim]: of tiles before num_first, and of the others
   SlotRows b[2];  // [.., b_dim]

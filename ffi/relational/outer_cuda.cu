@@ -12,8 +12,8 @@
 #include <algorithm>
 
 #include "common/cuda.h"
-#include "relational/mma.cuh"
 #include "relational/outer.h"
+#include "relational/outer_product.cuh"
 #include "relational/tile.cuh"
 
 namespace jaxdirect::relational {
@@ -58,7 +58,7 @@ __global__ void __launch_bounds__(kTileThreads)
   int tile = -1;
   int node = node_of(begin, &tile);
 
-  Product<T, kExact, true, false, kColumnTiles> product;
+  OuterProduct<T, kExact, kColumnTiles> product;
   for (int i = begin; i < end; ++i) {
     const int part = tile < args.num_first ? 0 : 1;
     const SlotRows& a = args.a[part];

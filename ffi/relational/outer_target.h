@@ -91,14 +91,6 @@ class OuterSum {
     }
   }
 
- private:
-  const T* find_row(const SlotRows& rows, int64_t slot, int64_t dim) const {
-    const int64_t node = args_.nodes[slot];
-    const int64_t row = rows.by_node ? node : slot - rows.first_slot;
-    if (node < 0 || !in_range(row, rows.num_rows)) return nullptr;
-    return static_cast<const T*>(rows.data) + row * dim;
-  }
-
   // A row in pieces of kWidth columns, kWidth * kBatchRows apart.
   template <int64_t kWidth>
   void pack_row(const T* row, int64_t dim, S* to) const {
@@ -118,8 +110,8 @@ class OuterSum {
     const int part = tile < args_.num_first ? 0 : 1;
     for (int64_t i = 0; i < kTile; ++i) {
       const int64_t slot = tile * kTile + i;
-      const T* a = find_row(args_.a[part], slot, args_.a_dim);
-      const T* b = find_row(args_.b[part], slot, args_.b_dim);
+      const T* a = slot_row<T>(args_.a[part], args_.a_dim, slot, args_.nodes);
+      const T* b = slot_row<T>(args_.b[part], args_.b_dim, slot, args_.nodes);
       if (a == nullptr || b == nullptr) continue;
       pack_row<kBlock>(a, args_.a_dim, a_.data() + rows_ * kBlock);
       pack_row<kPanel<S>>(b, args_.b_dim, b_.data() + rows_ * kPanel<S>);

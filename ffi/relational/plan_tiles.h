@@ -20,6 +20,9 @@ struct Group {
   int64_t end = 0;
 };
 
+// Near nodes in a window of tiles: 16 MiB of 64 float32 columns.
+inline constexpr uint32_t kWindow = 1 << 16;
+
 // Which records share a slot: those of one near node, at most so many.
 struct SlotRule {
   bool near_src = true;
@@ -46,7 +49,8 @@ struct TileSpan {
   int32_t weight = 0;
 };
 
-// Cuts the groups into tiles, ordered by (first near node, weight).
+// Cuts the groups into tiles, ordered by (window of the first near node, weight, near node): the
+// rows of a window stay in a GPU's L2 while its weights pass one after the other.
 std::vector<TileSpan> lay_out_tiles(const Executor& executor, const Records& records,
                                     const std::vector<Group>& groups, SlotRule rule);
 

@@ -114,12 +114,12 @@ std::vector<TileSpan> lay_out(const Executor& executor, const Records& records,
     }
   }
 
-  // A stable sort by the first near node leaves those of equal ones by weight.
+  // A stable sort by the window of the first near node leaves each window's by weight.
   Records order(num_tiles);
   Records scratch;
   uint32_t most = 0;
   for (int64_t tile = 0; tile < num_tiles; ++tile) {
-    order[tile].src = near_of<kNearSrc>(records[by_weight[tile].begin]);
+    order[tile].src = near_of<kNearSrc>(records[by_weight[tile].begin]) / kWindow;
     order[tile].edge = static_cast<uint32_t>(tile);
     most = std::max(most, order[tile].src);
   }

@@ -4,7 +4,7 @@
 // layer and the transpose of every gather. With heads, column c is scaled by the weight of
 // head c / (columns / heads).
 //
-// [num_values, width] -> [num_rows, columns], from columns first_column on.
+// [num_values, width] -> [num_out, columns], from columns first_column and row first_row on.
 
 #include "common/float_type.h"
 #include "common/status.h"
@@ -24,7 +24,9 @@ struct SumArgs {
   int64_t num_weights = 0;
   int64_t heads = 1;
   FloatType type = FloatType::kF32;
-  void* out = nullptr;        // [num_rows, columns]; rows without entries are zero
+  int64_t first_row = 0;      // of the lists
+  int64_t num_out = 0;        // rows from there on
+  void* out = nullptr;        // [num_out, columns]; rows without entries are zero
   float* partials = nullptr;  // CUDA: [num_partials, columns]
 };
 

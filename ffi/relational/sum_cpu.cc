@@ -7,8 +7,8 @@
 namespace jaxdirect::relational {
 
 Status sum(const Executor& executor, const SumArgs& args) {
-  if (args.columns == 0 || args.lists.num_rows == 0) return Status::ok();
-  advise_huge_pages(args.out, args.lists.num_rows * args.columns * size_of(args.type));
+  if (args.columns == 0 || args.num_out == 0) return Status::ok();
+  advise_huge_pages(args.out, args.num_out * args.columns * size_of(args.type));
   JAXDIRECT_FOR_THIS_CPU(sum(executor, args));
   return Status::ok();
 }

@@ -1,6 +1,6 @@
 // out[row] = sum over entries of weight * values[index]
 //
-// [num_values, width] -> [num_rows, columns]
+// [num_values, width] -> [num_out, columns]
 //
 // A group of kLanes lanes takes a work item: up to kPiece entries of whole rows, or a piece of a
 // heavy row. Lanes lie along the columns, 16 bytes each; the group reads its indices together and
@@ -20,13 +20,21 @@ namespace {
 
 constexpr int kAhead = 4;
 
+// Whether a row of the lists has a row in the output.
+__device__ inline bool is_wanted(const SumArgs& args, int64_t row) {
+  return row >= args.first_row && row < args.first_row + args.num_out;
+}
+
 template <typename T, int kCount, int kLanes>
 __global__ void __launch_bounds__(kWorkThreads, 4) sum_items(const SumArgs args) {
   const int64_t thread = int64_t{blockIdx.x} * kWorkThreads + threadIdx.x;
   const unsigned mask = group_mask<kLanes>();
   const int lane = threadIdx.x % kLanes;
   const Work work = read_work(args.lists, thread / kLanes);
-  if (work.rows == 0) return;
+  if (work.rows == 0 || work.row >= args.first_row + args.num_out ||
+      work.row + work.rows <= args.first_row) {
+    return;
+  }
   const int64_t column = (int64_t{blockIdx.y} * kLanes + lane) * kCount;
   const bool active = column < args.columns;
   const int64_t head = active ? column * args.heads / args.columns : 0;
@@ -45,7 +53,9 @@ __global__ void __launch_bounds__(kWorkThreads, 4) sum_items(const SumArgs args)
         for (int i = 0; i < kCount; ++i) partial[i] = sums[i];
       }
     } else {
-      if (active) store<T, kCount>(out + row * args.columns, sums);
+      if (active && is_wanted(args, row)) {
+        store<T, kCount>(out + (row - args.first_row) * args.columns, sums);
+      }
     }
 #pragma unroll
     for (int i = 0; i < kCount; ++i) sums[i] = 0;
@@ -103,7 +113,9 @@ __global__ void __launch_bounds__(32 * kJoinWarps) add_partials(const SumArgs ar
         return Sum{args.partials[partial * args.columns + column]};
       },
       [&](int row, int64_t column, Sum sum) {
-        static_cast<T*>(args.out)[row * args.columns + column] = narrow<T>(sum.value);
+        if (!is_wanted(args, row)) return;
+        static_cast<T*>(args.out)[(row - args.first_row) * args.columns + column] =
+            narrow<T>(sum.value);
       });
 }
 
@@ -145,11 +157,10 @@ Status run(cudaStream_t stream, const SumArgs& args) {
 }  // namespace
 
 Status sum(cudaStream_t stream, const SumArgs& args) {
-  if (args.columns == 0 || args.lists.num_rows == 0) return Status::ok();
+  if (args.columns == 0 || args.num_out == 0) return Status::ok();
   if (args.num_values == 0) {
     JAXDIRECT_RETURN_IF_CUDA_ERROR(
-        cudaMemsetAsync(args.out, 0, args.lists.num_rows * args.columns * size_of(args.type),
-                        stream),
+        cudaMemsetAsync(args.out, 0, args.num_out * args.columns * size_of(args.type), stream),
         "aggregate");
     return Status::ok();
   }

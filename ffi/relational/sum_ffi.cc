@@ -7,6 +7,8 @@ struct SumAttrs {
   int64_t first_column;
   int64_t columns;
   int64_t heads;
+  int64_t first_row;
+  int64_t num_rows;
   int64_t num_partials;
 };
 
@@ -45,8 +47,12 @@ ffi::Error handle_sum(NativeContext context, ffi::AnyBuffer values, ffi::AnyBuff
   if (weight_rows.element_count() > 0) {
     args.weight_rows = decoder.ints("weight_rows", weight_rows, args.lists.num_entries);
   }
-  args.out =
-      const_cast<void*>(decoder.floats("the result", *out, args.lists.num_rows, args.columns));
+  args.first_row = attrs.first_row;
+  args.num_out = attrs.num_rows;
+  decoder.require(args.first_row >= 0 && args.num_out >= 0 &&
+                      args.first_row <= args.lists.num_rows - args.num_out,
+                  "first_row", "in [0, rows of the lists - num_rows]");
+  args.out = const_cast<void*>(decoder.floats("the result", *out, args.num_out, args.columns));
 #ifdef JAXDIRECT_CUDA_MODULE
   args.partials = decoder.float32s("partials", *partials, args.lists.num_partials, args.columns);
 #else
@@ -119,6 +125,8 @@ XLA_FFI_REGISTER_STRUCT_ATTR_DECODING(jaxdirect::relational::SumAttrs,
                                       xla::ffi::StructMember<int64_t>("first_column"),
                                       xla::ffi::StructMember<int64_t>("columns"),
                                       xla::ffi::StructMember<int64_t>("heads"),
+                                      xla::ffi::StructMember<int64_t>("first_row"),
+                                      xla::ffi::StructMember<int64_t>("num_rows"),
                                       xla::ffi::StructMember<int64_t>("num_partials"));
 XLA_FFI_REGISTER_STRUCT_ATTR_DECODING(jaxdirect::relational::DotAttrs,
                                       xla::ffi::StructMember<int64_t>("heads"));

@@ -22,8 +22,10 @@ void sum(const Executor& executor, const SumArgs& args) {
   source.num_weights = args.num_weights;
   for_each_rows(executor, args.lists, [&](int64_t begin, int64_t end) {
     RowGatherer<T> gather(source, head_map);
-    for (int64_t row = begin; row < end; ++row) {
-      gather(entries_of(args.lists, row), S(1), static_cast<T*>(args.out) + row * args.columns);
+    const int64_t last = std::min(end, args.first_row + args.num_out);
+    for (int64_t row = std::max(begin, args.first_row); row < last; ++row) {
+      gather(entries_of(args.lists, row), S(1),
+             static_cast<T*>(args.out) + (row - args.first_row) * args.columns);
     }
   });
 }

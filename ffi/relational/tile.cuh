@@ -19,10 +19,8 @@ inline constexpr int kRowLanes = kDepth / kVector<T>;
 template <typename T>
 inline constexpr int kRowGroups = kTileThreads / kRowLanes<T>;
 
-// Rows of shared memory lie so far apart that fragments meet no bank twice: rows that a product
-// reads along (kAlongStride), across (kAcrossStride), and those of kColumnTiles * 8 columns.
-template <typename T>
-inline constexpr int kAlongStride = kDepth + 8;
+// Rows of shared memory that a product reads across lie so far apart that fragments meet no bank
+// twice: those of kDepth columns, and those of kColumnTiles * 8.
 template <typename T>
 inline constexpr int kAcrossStride = std::is_same_v<T, float> ? kDepth + 4 : kDepth + 8;
 template <typename T, int kColumnTiles>
@@ -37,7 +35,18 @@ __device__ inline void copy_piece(void* to, const void* from, bool real) {
                "l"(from), "r"(real ? 16 : 0));
 }
 
-__device__ inline void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+// The copies started since the last call are a group.
+__device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+// Waits for all groups but the last kPending; for all copies if that is 0.
+template <int kPending = 0>
+__device__ inline void wait_for_copies() {
+  if constexpr (kPending == 0) {
+    asm volatile("cp.async.wait_all;" ::: "memory");
+  } else {
+    asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+  }
+}
 
 // to[0..] = row[column..], 16 bytes; zero behind the row's end. Without `vectors`, element by
 // element and at once.
@@ -67,27 +76,6 @@ __device__ inline void copy_rows(T* tile, int stride, int width, const T* data, 
     const int64_t row = rows[r];
     copy_columns(tile + r * stride + lane * kVector<T>, data + max(row, int64_t{0}) * columns,
                  column + lane * kVector<T>, columns, row >= 0, vectors);
-  }
-}
-
-// Rows [row, row + kRows) of a matrix, kColumns of them from `column` on; zero outside.
-template <typename T, int kRows, int kColumns>
-__device__ inline void copy_block(T* tile, int stride, const T* matrix, int64_t num_rows,
-                                  int64_t num_columns, int64_t row, int64_t column, bool vectors) {
-  const int lane = threadIdx.x % kRowLanes<T>;
-  const int group = threadIdx.x / kRowLanes<T>;
-#pragma unroll
-  for (int first = 0; first < kColumns; first += kDepth) {
-    const int c = first + lane * kVector<T>;
-    if (c >= kColumns) break;
-    const T* from = matrix + (row + group) * num_columns;
-#pragma unroll 4
-    for (int r = group; r < kRows; r += kRowGroups<T>) {
-      const bool real = row + r < num_rows;
-      copy_columns(tile + r * stride + c, real ? from : matrix, column + c, num_columns, real,
-                   vectors);
-      from += kRowGroups<T> * num_columns;
-    }
   }
 }
 

@@ -47,25 +47,41 @@ struct Raw {
     }
   }
 
-  // To memory that takes 16-byte accesses.
-  __device__ void store(T* to) const {
-    static_assert(kCount * sizeof(T) == 16);
-    *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(values);
-  }
-
   __device__ float operator[](int i) const { return widen(values[i]); }
 };
 
+__device__ inline uint32_t bits_of(float value) { return __float_as_uint(value); }
+__device__ inline uint32_t bits_of(__half value) { return __half_as_ushort(value); }
+__device__ inline uint32_t bits_of(__nv_bfloat16 value) { return __bfloat16_as_ushort(value); }
+
+// One value of four bytes, or two of two bytes.
+template <typename T>
+__device__ inline uint32_t to_word(float first, float second) {
+  const uint32_t low = bits_of(narrow<T>(first));
+  if constexpr (sizeof(T) == 4) {
+    return low;
+  } else {
+    return bits_of(narrow<T>(second)) << 16 | low;
+  }
+}
+
+// To memory that takes accesses of kCount elements, up to 16 bytes, and that the kernel does not
+// read. In assembly, because the compiler makes four stores of one uint4.
 template <typename T, int kCount>
 __device__ inline void store(T* to, const float (&from)[kCount]) {
-  Raw<T, kCount> raw;
-#pragma unroll
-  for (int i = 0; i < kCount; ++i) raw.values[i] = narrow<T>(from[i]);
-  if constexpr (kCount * sizeof(T) == 16) {
-    *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(raw.values);
+  constexpr int kWords = kCount * static_cast<int>(sizeof(T)) / 4;
+  constexpr int kStep = 4 / static_cast<int>(sizeof(T));
+  const auto word = [&](int i) { return to_word<T>(from[i * kStep], from[(i + 1) * kStep - 1]); };
+  if constexpr (kWords == 4) {
+    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(word(0)), "r"(word(1)),
+                 "r"(word(2)), "r"(word(3)));
+  } else if constexpr (kWords == 2) {
+    asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(to), "r"(word(0)), "r"(word(1)));
+  } else if constexpr (kWords == 1) {
+    *reinterpret_cast<uint32_t*>(to) = word(0);
   } else {
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) to[i] = raw.values[i];
+    static_assert(kCount == 1);
+    *to = narrow<T>(from[0]);
   }
 }
 

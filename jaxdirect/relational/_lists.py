@@ -58,7 +58,8 @@ class Tiles:
     """Compact rows of a typed linear map, 64 slots a tile.
 
     A slot is a (near node, weight) pair, or a piece of one with more than `PIECE` edges.
-    Slot s lies in tile `s // 64`; the tiles of one weight follow its pairs by near node.
+    Slot s lies in tile `s // 64`. Tiles follow one another by the window of 2^16 nodes that their
+    first near node is in, then by weight, then by near node.
 
     Attributes:
         nodes: `[64 * num_tiles]`, the slot's near node; -1: no slot.

@@ -10,8 +10,8 @@ from jaxtyping import Array
 
 from jaxdirect import _ffi
 from jaxdirect.relational import _call
-from jaxdirect.relational._linear_op import PRECISIONS
-from jaxdirect.relational._lists import TILE, Tiles
+from jaxdirect.relational._linear_op import PRECISIONS, SlotRows, rows_of_slots, second_rows
+from jaxdirect.relational._lists import Tiles
 
 
 def _outer_results(platform: str, *operands: Any, **_: int) -> list:
@@ -42,21 +42,10 @@ def _outer_reference(
     precision: int,
 ) -> tuple[Array]:
     num_tiles = weight_tiles.shape[0]
-    split = TILE * num_first
-
-    def rows(first: Array, first_by_node: int, second: Array, second_by_node: int) -> Array:
-        sides = ((first, first_by_node, nodes[:split]), (second, second_by_node, nodes[split:]))
-        parts = []
-        for data, by_node, slots in sides:
-            if slots.shape[0] == 0:
-                continue
-            own = jnp.where(slots >= 0, jnp.arange(slots.shape[0]), -1)
-            parts.append(_call.take_rows(data, slots if by_node else own))
-        joined = jnp.concatenate(parts) if parts else jnp.zeros((0, first.shape[1]), first.dtype)
-        return joined.reshape(num_tiles, TILE, first.shape[1])
-
-    a = rows(a_first, a_first_by_node, a_second, a_second_by_node)
-    b = rows(b_first, b_first_by_node, b_second, b_second_by_node)
+    a_sides = (a_first, bool(a_first_by_node)), (a_second, bool(a_second_by_node))
+    b_sides = (b_first, bool(b_first_by_node)), (b_second, bool(b_second_by_node))
+    a = rows_of_slots(*a_sides, nodes, num_first)
+    b = rows_of_slots(*b_sides, nodes, num_first)
     products = jnp.einsum(
         "tsj,tsk->tjk",
         _call.take_rows(a, weight_tiles),
@@ -86,23 +75,21 @@ _outer_op = _ffi.Op(
 
 
 def outer(
-    a: tuple[Array, bool],
-    b: tuple[Array, bool],
+    a: SlotRows,
+    b: SlotRows,
     tiles: Tiles,
     *,
-    a_second: tuple[Array, bool] | None = None,
-    b_second: tuple[Array, bool] | None = None,
+    a_second: SlotRows | None = None,
+    b_second: SlotRows | None = None,
     num_first: int | None = None,
     precision: int = 0,
     implementation: str = "auto",
 ) -> Array:
     """`[num_weights, j, k]`: the sum of `a(slot)^T b(slot)` over each weight's slots.
 
-    Each side is rows and whether they are read by node, else by slot; the second sides are those
-    of the tiles behind the first `num_first` (default: all).
+    The second sides are those of the tiles behind the first `num_first` (default: all).
     """
-    a_second = (a[0][:0], False) if a_second is None else a_second
-    b_second = (b[0][:0], False) if b_second is None else b_second
+    a_second, b_second = second_rows(a, a_second), second_rows(b, b_second)
     (out,) = _call.call(
         _outer_op,
         a[0],

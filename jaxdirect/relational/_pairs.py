@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from jaxdirect.relational import _call
 from jaxdirect.relational._call import take_rows
-from jaxdirect.relational._linear_op import NODE, OWN, linear
+from jaxdirect.relational._linear_op import linear
 from jaxdirect.relational._lists import Lists, Tiles
 from jaxdirect.relational._outer_op import outer
 from jaxdirect.relational._parts import Attention
@@ -24,7 +24,7 @@ from jaxdirect.relational.typed_linear import Options
 @_call.custom_vjp(4)
 def pair_rows(x: Array, weight: Array, tiles: Tiles, rows: Lists, options: Options) -> Array:
     """`[num_slots, out_dim]`: `x[node] @ weight` of each slot; zero rows in padding slots."""
-    return linear(x, weight, tiles, first=NODE, **dataclasses.asdict(options))[0]
+    return linear((x, True), weight, tiles, **dataclasses.asdict(options))
 
 
 def _fwd(
@@ -36,7 +36,7 @@ def _fwd(
 def _bwd(options: Options, residual: tuple, cotangent: Array) -> tuple[Array, Array, None, None]:
     x, weight, tiles, rows = residual
     choices = dataclasses.asdict(options)
-    slots, _ = linear(cotangent, weight, tiles, first=OWN, transposed=True, **choices)
+    slots = linear((cotangent, False), weight, tiles, transposed=True, **choices)
     x_grad = list_sum(slots, rows, implementation=options.implementation)
     return x_grad, outer((x, True), (cotangent, False), tiles, **choices), None, None
 
@@ -46,8 +46,8 @@ pair_rows.defvjp(_fwd, _bwd)
 
 @_call.custom_vjp(3)
 def slot_rows(x: Array, weight: Array, tiles: Tiles, options: Options) -> Array:
-    """`[num_slots, out_dim]`: `x[slot] @ weight` of each slot."""
-    return linear(x, weight, tiles, first=OWN, **dataclasses.asdict(options))[0]
+    """`[num_slots, out_dim]`: `x[slot] @ weight` of each slot; zero rows in padding slots."""
+    return linear((x, False), weight, tiles, **dataclasses.asdict(options))
 
 
 def _slot_fwd(x: Array, weight: Array, tiles: Tiles, options: Options) -> tuple[Array, tuple]:
@@ -57,7 +57,7 @@ def _slot_fwd(x: Array, weight: Array, tiles: Tiles, options: Options) -> tuple[
 def _slot_bwd(options: Options, residual: tuple, cotangent: Array) -> tuple[Array, Array, None]:
     x, weight, tiles = residual
     choices = dataclasses.asdict(options)
-    x_grad, _ = linear(cotangent, weight, tiles, first=OWN, transposed=True, **choices)
+    x_grad = linear((cotangent, False), weight, tiles, transposed=True, **choices)
     return x_grad, outer((x, False), (cotangent, False), tiles, **choices), None
 
 

@@ -13,11 +13,11 @@ from jaxdirect.relational import _call
 from jaxdirect.relational._lists import Lists
 
 
-def _sum_results(platform: str, *operands: Any, columns: int, num_partials: int, **_: int) -> list:
-    values, indptr, *_rest = operands
-    partials = num_partials if platform == "cuda" else 0
+def _sum_results(platform: str, *operands: Any, **attributes: int) -> list:
+    columns = attributes["columns"]
+    partials = attributes["num_partials"] if platform == "cuda" else 0
     return [
-        jax.ShapeDtypeStruct((indptr.shape[0] - 1, columns), values.dtype),
+        jax.ShapeDtypeStruct((attributes["num_rows"], columns), operands[0].dtype),
         jax.ShapeDtypeStruct((partials, columns), jnp.float32),
     ]
 
@@ -34,9 +34,11 @@ def _sum_reference(
     first_column: int,
     columns: int,
     heads: int,
+    first_row: int,
+    num_rows: int,
     num_partials: int,
 ) -> tuple[Array]:
-    num_rows, num_entries = indptr.shape[0] - 1, indices.shape[0]
+    num_entries = indices.shape[0]
     wide = _call.accumulator(values.dtype)
     rows = _call.take_rows(values[:, first_column : first_column + columns], indices).astype(wide)
     if weights.shape[0]:
@@ -45,8 +47,8 @@ def _sum_reference(
         scale = scale.reshape(num_entries, heads, 1).astype(wide)
         rows = (rows.reshape(num_entries, heads, columns // heads) * scale).reshape(rows.shape)
     segments = _call.row_of_entry(indptr, num_entries)
-    total = jax.ops.segment_sum(rows, segments, num_rows, indices_are_sorted=True)
-    return (total.astype(values.dtype),)
+    total = jax.ops.segment_sum(rows, segments, indptr.shape[0] - 1, indices_are_sorted=True)
+    return (total[first_row : first_row + num_rows].astype(values.dtype),)
 
 
 def _covers_weights(platform: str, *operands: Any, **_: Any) -> bool:
@@ -69,6 +71,7 @@ def list_sum(
     values: Array,
     lists: Lists,
     *,
+    rows: tuple[int, int] | None = None,
     columns: tuple[int, int] | None = None,
     indices: Array | None = None,
     weights: Array | None = None,
@@ -80,12 +83,14 @@ def list_sum(
     Args:
         values: `[num_values, width]`.
         lists: the rows; `indices`, if given, stand for its own.
+        rows: first row and number of rows of the lists to sum, default all.
         columns: first column and number of columns to sum, default all.
         weights: float32 (float64 beside that) `[num_weights, heads]`, for `heads` runs of columns.
         weight_rows: `[num_entries]`, the row of `weights` of each entry, default its own number.
         implementation: as everywhere.
     """
-    first, count = (0, values.shape[1]) if columns is None else columns
+    first_row, num_rows = (0, lists.num_rows) if rows is None else rows
+    first_column, num_columns = (0, values.shape[1]) if columns is None else columns
     none = _call.empty(jnp.float32, 1)
     (out,) = _call.call(
         _sum_op,
@@ -96,9 +101,11 @@ def list_sum(
         lists.heavy,
         none if weights is None else weights,
         _call.empty(jnp.int32) if weight_rows is None else weight_rows,
-        first_column=first,
-        columns=count,
+        first_column=first_column,
+        columns=num_columns,
         heads=1 if weights is None else weights.shape[1],
+        first_row=first_row,
+        num_rows=num_rows,
         num_partials=lists.num_partials,
         implementation=implementation,
     )

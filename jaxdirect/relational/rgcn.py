@@ -13,7 +13,8 @@ from jaxtyping import Array, Float
 from jaxdirect import _compat
 from jaxdirect.relational import _call, _checks
 from jaxdirect.relational._embedding import embedding_sum, exact_scale
-from jaxdirect.relational._linear_op import LIST, NODE, linear
+from jaxdirect.relational._linear_op import linear
+from jaxdirect.relational._lists import TILE
 from jaxdirect.relational._outer_op import outer
 from jaxdirect.relational._parts import Sums
 from jaxdirect.relational._sum_op import list_sum
@@ -37,29 +38,34 @@ def _scales(
     far, into, outof = (
         exact_scale(scale, dtype) for scale in (sums.far_scale, sums.into_scale, sums.outof_scale)
     )
-    return far, into[:, None], outof[:, None]
+    return far[:, None], into[:, None], outof[:, None]
 
 
-def _forward(
-    x: Array, weight: Array, sums: Sums, options: _Options, keep_summed: bool
-) -> tuple[Array, Array]:
-    far, into, _ = _scales(sums, options, weight.dtype)
-    rows, summed = linear(
+def _summed(x: Array, sums: Sums, direct: bool, scale: Array | None, options: _Options) -> Array:
+    """The sum over its list of each slot of the direct tiles, or of the others."""
+    split = TILE * sums.tiles.num_direct
+    return list_sum(
         x,
+        sums.tiles.far,
+        rows=(0, split) if direct else (split, sums.tiles.num_slots - split),
+        weights=scale,
+        implementation=options.implementation,
+    )
+
+
+def _forward(x: Array, weight: Array, sums: Sums, options: _Options) -> tuple[Array, Array]:
+    far, into, _ = _scales(sums, options, weight.dtype)
+    summed = _summed(x, sums, False, far, options)
+    rows = linear(
+        (x, True),
         weight,
         sums.tiles,
-        first=NODE,
-        second=LIST,
+        second=(summed, False),
         num_first=sums.tiles.num_direct,
-        scale=far,
-        keep_summed=keep_summed,
         precision=options.precision,
         implementation=options.implementation,
     )
-    return (
-        list_sum(rows, sums.into, weights=into, implementation=options.implementation),
-        summed,
-    )
+    return list_sum(rows, sums.into, weights=into, implementation=options.implementation), summed
 
 
 # Each relation's rows are transformed on its smaller side: once per (source, relation) and then
@@ -67,11 +73,11 @@ def _forward(
 # the transposed lists.
 @_call.custom_vjp(3)
 def _convolve(x: Array, weight: Array, sums: Sums, options: _Options) -> Array:
-    return _forward(x, weight, sums, options, keep_summed=False)[0]
+    return _forward(x, weight, sums, options)[0]
 
 
 def _fwd(x: Array, weight: Array, sums: Sums, options: _Options) -> tuple[Array, tuple]:
-    out, summed = _forward(x, weight, sums, options, keep_summed=True)
+    out, summed = _forward(x, weight, sums, options)
     return out, (x, summed, weight, sums)
 
 
@@ -79,16 +85,14 @@ def _bwd(options: _Options, residual: tuple, cotangent: Array) -> tuple[Array, A
     x, summed, weight, sums = residual
     far, _, outof = _scales(sums, options, weight.dtype)
     tiles = sums.tiles
-    rows, summed_cotangent = linear(
-        cotangent,
+    summed_cotangent = _summed(cotangent, sums, True, far, options)
+    rows = linear(
+        (summed_cotangent, False),
         weight,
         tiles,
-        first=LIST,
-        second=NODE,
+        second=(cotangent, True),
         num_first=tiles.num_direct,
-        scale=far,
         transposed=True,
-        keep_summed=True,
         precision=options.precision,
         implementation=options.implementation,
     )

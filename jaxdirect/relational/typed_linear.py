@@ -28,7 +28,8 @@ class Options:
 @_call.custom_vjp(3)
 def linear_by_tiles(x: Array, weight: Array, tiles: Tiles, options: Options) -> Array:
     """`x[row] @ weight[type of row]`, back in the rows' places; each row in at most one slot."""
-    return linear(x, weight, tiles, num_out=x.shape[0], **dataclasses.asdict(options))[0]
+    choices = dataclasses.asdict(options)
+    return linear((x, True), weight, tiles, num_out=x.shape[0], **choices)
 
 
 def _fwd(x: Array, weight: Array, tiles: Tiles, options: Options) -> tuple[Array, tuple]:
@@ -38,7 +39,8 @@ def _fwd(x: Array, weight: Array, tiles: Tiles, options: Options) -> tuple[Array
 def _bwd(options: Options, residual: tuple, cotangent: Array) -> tuple[Array, Array, None]:
     x, weight, tiles = residual
     choices = dataclasses.asdict(options)
-    x_grad, _ = linear(cotangent, weight, tiles, num_out=x.shape[0], transposed=True, **choices)
+    rows = x.shape[0]
+    x_grad = linear((cotangent, True), weight, tiles, num_out=rows, transposed=True, **choices)
     return x_grad, outer((x, True), (cotangent, True), tiles, **choices), None
 
 

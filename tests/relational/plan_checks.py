@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 PIECE, ITEM_ROWS, TILE = 64, 32, 64
+WINDOW = 1 << 16  # near nodes whose tiles are ordered by weight
 
 
 def ends_of(lists):
@@ -86,7 +87,7 @@ def check_node_tiles(graph):
     for kind in range(graph.num_types):
         members = np.flatnonzero(ntype == kind).tolist()
         expected += [(kind, members[at : at + TILE]) for at in range(0, len(members), TILE)]
-    expected.sort(key=lambda tile: (tile[1][0], tile[0]))
+    expected.sort(key=lambda tile: (tile[1][0] // WINDOW, tile[0], tile[1][0]))
     expected += [(-1, [])] * (tiles.num_tiles - len(expected))
     np.testing.assert_array_equal(tiles.weight_of, [kind for kind, _ in expected])
     nodes = [v for _, members in expected for v in [*members, *[-1] * (TILE - len(members))]]

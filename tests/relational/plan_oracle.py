@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import jax
 import numpy as np
-from plan_checks import PIECE, TILE, check_chunks, check_lists, check_node_tiles, ends_of
+from plan_checks import PIECE, TILE, WINDOW, check_chunks, check_lists, check_node_tiles, ends_of
 
 
 class Oracle:
@@ -54,7 +54,7 @@ class Oracle:
             for weight, rows in sorted(slots.items())
             for at in range(0, len(rows), TILE)
         ]
-        return sorted(tiles, key=lambda tile: (tile[1][0][0], tile[0]))
+        return sorted(tiles, key=lambda tile: (tile[1][0][0] // WINDOW, tile[0], tile[1][0][0]))
 
     def check(self, graph):
         """Every array of `graph`."""

@@ -14,6 +14,12 @@ from layers import LAYERS, arguments, random_edges
 MODELS = sorted(LAYERS)
 
 
+@pytest.fixture(autouse=True)
+def full_precision():
+    with jax.default_matmul_precision("highest"):
+        yield
+
+
 @functools.cache
 def make_mesh():
     devices = jax.devices() if len(jax.devices()) > 1 else jax.devices("cpu")
@@ -28,7 +34,7 @@ def test_shard_map_over_features_of_two_copies(model):
     batch = jnp.stack([x, -x])
 
     def one(graph, x, *weights):
-        return LAYERS[model](graph, x[0], *weights, precision="highest")[None]
+        return LAYERS[model](graph, x[0], *weights)[None]
 
     split, whole = PartitionSpec("x"), PartitionSpec()
     layer = jax.jit(
@@ -54,7 +60,7 @@ def test_replicated_operands_need_no_exchange(model):
     graph = jax.device_put(edges.plan(), everywhere)
     inputs = [jnp.asarray(a, jnp.float32) for a in arguments(model, edges, 6, 8, 2)]
     placed = jax.device_put(inputs, everywhere)
-    layer = jax.jit(functools.partial(LAYERS[model], precision="highest"))
+    layer = jax.jit(functools.partial(LAYERS[model]))
     assert "all-gather" not in layer.lower(graph, *placed).compile().as_text()
     out = layer(graph, *placed)
     np.testing.assert_allclose(out, LAYERS[model](edges.plan(), *inputs), atol=2e-5)

@@ -48,6 +48,7 @@ CASES = {
     "both": (([*range(100), *[0] * 100], [*[0] * 100, *range(100)], [0] * 100 + [1] * 100), 100, 2),
     "row of 64": (([0] * 64 + [1] * 65, range(129), [0] * 129), 129, 1),
     "random": (random_graph(0, 1500, 100, 4), 100, 4),
+    "three windows": (random_graph(1, 900, 140_000, 3), 140_000, 3),
     "sparse": (random_graph(1, 300, 5000, 7), 5000, 7),
     "dense": (random_graph(2, 2000, 5, 2), 5, 2),
     "crowded": (random_graph(3, 2000, 200, 5, power=4.0), 200, 5),
