@@ -40,7 +40,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator:
     report = yield
-    if report.skipped and os.environ.get("JAXDIRECT_REQUIRE_GPU") == "1":
+    skipped = report.skipped and not hasattr(report, "wasxfail")
+    if skipped and os.environ.get("JAXDIRECT_REQUIRE_GPU") == "1":
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped although JAXDIRECT_REQUIRE_GPU=1"
     return report

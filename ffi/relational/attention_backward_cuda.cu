@@ -30,12 +30,18 @@ struct Edge {
   float product;  // <cotangent, out>
 };
 
+// More warps beat more loads a warp, but for the short rows of an additive score in 16 bits.
+template <typename T, Score kScore>
+inline constexpr bool kFewWarps = sizeof(T) == 2 && kScore == Score::kAdditive;
+
 template <typename T, Score kScore, int kLanes, int kChunks>
-__global__ void __launch_bounds__(kWorkThreads, kChunks > 1 ? 1 : 4)
+__global__ void __launch_bounds__(kWorkThreads, kChunks > 1            ? 1
+                                                : kFewWarps<T, kScore> ? 3
+                                                                       : 4)
     differentiate_items(const AttentionBackwardArgs args, const int head_lanes) {
   constexpr int kCount = kVector<T>;
   constexpr bool kDot = kScore == Score::kDot;
-  constexpr int kAhead = kChunks > 1 ? 1 : kDot ? 1 : 2;
+  constexpr int kAhead = kChunks > 1 || kDot ? 1 : kFewWarps<T, kScore> ? 3 : 2;
   const int64_t thread = int64_t{blockIdx.x} * kWorkThreads + threadIdx.x;
   const unsigned mask = group_mask<kLanes>();
   const int lane = threadIdx.x % kLanes;

@@ -26,6 +26,11 @@ def make_mesh():
     return jax.make_mesh((2,), ("x",), axis_types=(AxisType.Auto,), devices=devices[:2])
 
 
+@pytest.mark.xfail(
+    jax.__version__ == "0.11.2",
+    reason="its XLA crashes on a shard_map argument without elements",
+    run=False,
+)
 @pytest.mark.parametrize("model", MODELS)
 def test_shard_map_over_features_of_two_copies(model):
     edges = random_edges(21, 24, 90)
@@ -60,7 +65,7 @@ def test_replicated_operands_need_no_exchange(model):
     graph = jax.device_put(edges.plan(), everywhere)
     inputs = [jnp.asarray(a, jnp.float32) for a in arguments(model, edges, 6, 8, 2)]
     placed = jax.device_put(inputs, everywhere)
-    layer = jax.jit(functools.partial(LAYERS[model]))
+    layer = jax.jit(LAYERS[model])
     assert "all-gather" not in layer.lower(graph, *placed).compile().as_text()
     out = layer(graph, *placed)
     np.testing.assert_allclose(out, LAYERS[model](edges.plan(), *inputs), atol=2e-5)
