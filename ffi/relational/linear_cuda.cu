@@ -292,13 +292,14 @@ Status launch(cudaStream_t stream, const LinearArgs& args) {
   const int held = pieces <= room / (Is::bytes(1) - Is::bytes(0)) ? static_cast<int>(pieces) : 1;
   const int bytes = Is::bytes(held) + kept;
   const auto kernel = multiply_tiles<T, kExact, kWide, kExtra, kVectors>;
+  // Not the bytes of this call: another thread's may need more.
   JAXDIRECT_RETURN_IF_CUDA_ERROR(
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, machine.most),
       "typed_linear");
   const int64_t column_blocks = ceil_div(args.out_dim, Is::Product::kColumns);
-  if (column_blocks > 65535 || args.in_dim > INT32_MAX) {
-    return Status::error("typed_linear: too many columns for one launch: ", args.in_dim, " and ",
-                         args.out_dim);
+  if (column_blocks > 65535 || args.in_dim > INT32_MAX || args.num_tiles > INT32_MAX / kTile) {
+    return Status::error("typed_linear: too much work for one launch: ", args.num_tiles,
+                         " tiles, ", args.in_dim, " and ", args.out_dim, " columns");
   }
   const int blocks = std::min(Is::kBlocks, machine.shared / (bytes + machine.reserved));
   const int64_t most = std::max<int64_t>(machine.multiprocessors * blocks / column_blocks, 1);
