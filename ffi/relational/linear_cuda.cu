@@ -298,8 +298,8 @@ Status launch(cudaStream_t stream, const LinearArgs& args) {
       "typed_linear");
   const int64_t column_blocks = ceil_div(args.out_dim, Is::Product::kColumns);
   if (column_blocks > 65535 || args.in_dim > INT32_MAX || args.num_tiles > INT32_MAX / kTile) {
-    return Status::error("typed_linear: too much work for one launch: ", args.num_tiles,
-                         " tiles, ", args.in_dim, " and ", args.out_dim, " columns");
+    return Status::error("typed_linear: too much work for one launch: ", args.num_tiles, " tiles, ",
+                         args.in_dim, " and ", args.out_dim, " columns");
   }
   const int blocks = std::min(Is::kBlocks, machine.shared / (bytes + machine.reserved));
   const int64_t most = std::max<int64_t>(machine.multiprocessors * blocks / column_blocks, 1);
