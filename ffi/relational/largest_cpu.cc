@@ -12,14 +12,20 @@ const float* weights_of(const EntryWeights& weights, int64_t entry) {
   return in_range(row, weights.num_weights) ? weights.data + row * weights.heads : nullptr;
 }
 
-// Calls visit(weight, first column, end) for each run of columns.
-template <typename S, typename Visit>
-void for_each_head(const EntryWeights& weights, const float* factors, int64_t columns,
-                   const Visit& visit) {
-  const int64_t heads = weights.data == nullptr ? 1 : weights.heads;
-  const int64_t width = columns / heads;
-  for (int64_t h = 0; h < heads; ++h) {
-    visit(static_cast<S>(factors[h]), h * width, (h + 1) * width);
+// Calls visit(entry, index, weight, first column, end) for each entry of a row that counts, and
+// each run of columns that has a weight of its own.
+template <typename S, typename Args, typename Visit>
+void for_each_entry(const Args& args, int64_t row, const Visit& visit) {
+  const int64_t heads = args.weights.data == nullptr ? 1 : args.weights.heads;
+  const int64_t width = args.columns / heads;
+  const Range range = entries_of(args.lists, row);
+  for (int64_t entry = range.begin; entry < range.end; ++entry) {
+    const int64_t index = args.lists.indices[entry];
+    const float* factors = weights_of(args.weights, entry);
+    if (!in_range(index, args.num_values) || factors == nullptr) continue;
+    for (int64_t h = 0; h < heads; ++h) {
+      visit(entry, index, static_cast<S>(factors[h]), h * width, (h + 1) * width);
+    }
   }
 }
 
@@ -33,23 +39,17 @@ void largest(const Executor& executor, const LargestArgs& args) {
       int32_t* winners = args.winners + row * columns;
       std::fill(best.data(), best.data() + columns, S(0));
       std::fill(winners, winners + columns, -1);
-      const Range range = entries_of(args.lists, row);
-      for (int64_t entry = range.begin; entry < range.end; ++entry) {
-        const int64_t index = args.lists.indices[entry];
-        const float* factors = weights_of(args.weights, entry);
-        if (!in_range(index, args.num_values) || factors == nullptr) continue;
-        const T* values = static_cast<const T*>(args.values) + index * columns;
-        for_each_head<S>(args.weights, factors, columns,
-                         [&](S factor, int64_t first, int64_t last) {
-                           for (int64_t c = first; c < last; ++c) {
-                             const S value = factor * static_cast<S>(values[c]);
-                             const bool better = winners[c] < 0 || value > best[c] ||
-                                                 (std::isnan(value) && !std::isnan(best[c]));
-                             best[c] = better ? value : best[c];
-                             winners[c] = better ? static_cast<int32_t>(entry) : winners[c];
-                           }
-                         });
-      }
+      for_each_entry<S>(
+          args, row, [&](int64_t entry, int64_t index, S weight, int64_t c, int64_t last) {
+            const T* values = static_cast<const T*>(args.values) + index * columns;
+            for (; c < last; ++c) {
+              const S value = weight * static_cast<S>(values[c]);
+              const bool better =
+                  winners[c] < 0 || value > best[c] || (std::isnan(value) && !std::isnan(best[c]));
+              best[c] = better ? value : best[c];
+              winners[c] = better ? static_cast<int32_t>(entry) : winners[c];
+            }
+          });
       T* out = static_cast<T*>(args.out) + row * columns;
       for (int64_t c = 0; c < columns; ++c) out[c] = static_cast<T>(best[c]);
     }
@@ -64,21 +64,15 @@ void picked_sum(const Executor& executor, const PickedSumArgs& args) {
     Scratch<S> sums(columns);
     for (int64_t row = begin; row < end; ++row) {
       std::fill(sums.data(), sums.data() + columns, S(0));
-      const Range range = entries_of(args.lists, row);
-      for (int64_t entry = range.begin; entry < range.end; ++entry) {
-        const int64_t index = args.lists.indices[entry];
-        const float* factors = weights_of(args.weights, entry);
-        if (!in_range(index, args.num_values) || factors == nullptr) continue;
-        const T* values = static_cast<const T*>(args.values) + index * columns;
-        const int32_t* winners = args.winners + index * columns;
-        const int32_t edge = args.edges[entry];
-        for_each_head<S>(
-            args.weights, factors, columns, [&](S factor, int64_t first, int64_t last) {
-              for (int64_t c = first; c < last; ++c) {
-                sums[c] += winners[c] == edge ? factor * static_cast<S>(values[c]) : S(0);
-              }
-            });
-      }
+      for_each_entry<S>(
+          args, row, [&](int64_t entry, int64_t index, S weight, int64_t c, int64_t last) {
+            const T* values = static_cast<const T*>(args.values) + index * columns;
+            const int32_t* winners = args.winners + index * columns;
+            const int32_t edge = args.edges[entry];
+            for (; c < last; ++c) {
+              sums[c] += winners[c] == edge ? weight * static_cast<S>(values[c]) : S(0);
+            }
+          });
       T* out = static_cast<T*>(args.out) + row * columns;
       for (int64_t c = 0; c < columns; ++c) out[c] = static_cast<T>(sums[c]);
     }

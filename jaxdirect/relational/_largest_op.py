@@ -10,31 +10,8 @@ from jaxtyping import Array, Int
 
 from jaxdirect import _ffi
 from jaxdirect.relational import _call
+from jaxdirect.relational._entries import covers_weights, num_partials_on, scaled_rows
 from jaxdirect.relational._lists import Lists
-
-
-def num_partials_on(platform: str, num_partials: int) -> int:
-    """How many of them the platform keeps."""
-    return num_partials if platform == "cuda" else 0
-
-
-def entry_factors(weights: Array, weight_rows: Array, num_entries: int, heads: int) -> Array | None:
-    """`[num_entries, heads, 1]`, or None for ones."""
-    if weights.shape[0] == 0:
-        return None
-    own = weights[:num_entries] if weight_rows.shape[0] == 0 else None
-    factors = _call.take_rows(weights, weight_rows) if own is None else own
-    return factors.reshape(num_entries, heads, 1)
-
-
-def scaled_rows(rows: Array, factors: Array | None) -> Array:
-    """`rows` `[num_entries, columns]` in the wide type, times each entry's factors."""
-    wide = rows.astype(_call.accumulator(rows.dtype))
-    if factors is None:
-        return wide
-    num_entries, heads, _ = factors.shape
-    by_head = wide.reshape(num_entries, heads, wide.shape[1] // heads)
-    return (by_head * factors.astype(wide.dtype)).reshape(wide.shape)
 
 
 def _largest_results(platform: str, *operands: Any, heads: int, num_partials: int) -> list:
@@ -66,8 +43,7 @@ def _largest_reference(
     if num_entries == 0:
         return jnp.zeros(size, values.dtype), jnp.full(size, -1, jnp.int32)
     counts = (indices >= 0) & (indices < values.shape[0])
-    factors = entry_factors(weights, weight_rows, num_entries, heads)
-    messages = scaled_rows(_call.take_rows(values, indices), factors)
+    messages = scaled_rows(_call.take_rows(values, indices), weights, weight_rows, heads)
     rows = _call.row_of_entry(indptr, num_entries)
 
     def over_rows(reduce: Any, entries: Array, other: Any) -> Array:
@@ -83,15 +59,6 @@ def _largest_reference(
     # The message itself, so that a gradient finds its way.
     chosen = jnp.take_along_axis(messages, jnp.maximum(winners, 0), axis=0)
     return jnp.where(winners >= 0, chosen, 0).astype(values.dtype), winners
-
-
-def covers_weights(number: int) -> Any:
-    """What native code takes, with operand `number` the float32 weights."""
-
-    def covers(platform: str, *operands: Any, **_: Any) -> bool:
-        return operands[number].dtype == jnp.float32 and _call.covers(platform, operands[0])
-
-    return covers
 
 
 _largest_op = _ffi.Op(

@@ -10,11 +10,12 @@ from jaxtyping import Array
 
 from jaxdirect import _ffi
 from jaxdirect.relational import _call
-from jaxdirect.relational._largest_op import (
+from jaxdirect.relational._entries import (
     covers_weights,
-    entry_factors,
     num_partials_on,
     scaled_rows,
+    sum_by_head,
+    sum_over_rows,
 )
 from jaxdirect.relational._lists import Lists
 
@@ -42,14 +43,11 @@ def _picked_sum_reference(
     heads: int,
     num_partials: int,
 ) -> tuple[Array]:
-    num_entries = indices.shape[0]
     # An index out of range takes the row of zeros, and must not match edge 0.
     counts = (indices >= 0) & (indices < values.shape[0])
     picked = (_call.take_rows(winners, indices) == edges[:, None]) & counts[:, None]
-    factors = entry_factors(weights, weight_rows, num_entries, heads)
-    rows = jnp.where(picked, scaled_rows(_call.take_rows(values, indices), factors), 0)
-    segments = _call.row_of_entry(indptr, num_entries)
-    total = jax.ops.segment_sum(rows, segments, indptr.shape[0] - 1, indices_are_sorted=True)
+    rows = scaled_rows(_call.take_rows(values, indices), weights, weight_rows, heads)
+    total = sum_over_rows(jnp.where(picked, rows, 0), indptr)
     return (total.astype(values.dtype),)
 
 
@@ -118,11 +116,7 @@ def _picked_dot_reference(
     picked = picked & (rows < a.shape[0])[:, None]
     left, right = _call.take_rows(a, rows), _call.take_rows(b, indices)
     products = jnp.where(picked, left.astype(wide) * right.astype(wide), 0)
-    out = products.reshape(num_entries, heads, a.shape[1] // heads).sum(-1)
-    if to.shape[0] == 0:
-        return (out,)
-    places = jnp.where(to >= 0, to, num_entries)
-    return (jnp.zeros_like(out).at[places].set(out, mode="drop"),)
+    return (sum_by_head(products, heads, to),)
 
 
 _picked_dot_op = _ffi.Op(

@@ -10,12 +10,19 @@ from jaxtyping import Array
 
 from jaxdirect import _ffi
 from jaxdirect.relational import _call
+from jaxdirect.relational._entries import (
+    covers_weights,
+    num_partials_on,
+    scaled_rows,
+    sum_by_head,
+    sum_over_rows,
+)
 from jaxdirect.relational._lists import Lists
 
 
 def _sum_results(platform: str, *operands: Any, **attributes: int) -> list:
     columns = attributes["columns"]
-    partials = attributes["num_partials"] if platform == "cuda" else 0
+    partials = num_partials_on(platform, attributes["num_partials"])
     return [
         jax.ShapeDtypeStruct((attributes["num_rows"], columns), operands[0].dtype),
         jax.ShapeDtypeStruct((partials, columns), jnp.float32),
@@ -38,21 +45,9 @@ def _sum_reference(
     num_rows: int,
     num_partials: int,
 ) -> tuple[Array]:
-    num_entries = indices.shape[0]
-    wide = _call.accumulator(values.dtype)
-    rows = _call.take_rows(values[:, first_column : first_column + columns], indices).astype(wide)
-    if weights.shape[0]:
-        own = weights[:num_entries] if weight_rows.shape[0] == 0 else None
-        scale = _call.take_rows(weights, weight_rows) if own is None else own
-        scale = scale.reshape(num_entries, heads, 1).astype(wide)
-        rows = (rows.reshape(num_entries, heads, columns // heads) * scale).reshape(rows.shape)
-    segments = _call.row_of_entry(indptr, num_entries)
-    total = jax.ops.segment_sum(rows, segments, indptr.shape[0] - 1, indices_are_sorted=True)
+    rows = _call.take_rows(values[:, first_column : first_column + columns], indices)
+    total = sum_over_rows(scaled_rows(rows, weights, weight_rows, heads), indptr)
     return (total[first_row : first_row + num_rows].astype(values.dtype),)
-
-
-def _covers_weights(platform: str, *operands: Any, **_: Any) -> bool:
-    return operands[5].dtype == jnp.float32 and _call.covers(platform, operands[0])
 
 
 _sum_op = _ffi.Op(
@@ -63,7 +58,7 @@ _sum_op = _ffi.Op(
     reference=_sum_reference,
     sharding_rule=_call.replicated(2),
     batch=_call.map_batch,
-    covers=_covers_weights,
+    covers=covers_weights(5),
 )
 
 
@@ -132,11 +127,7 @@ def _dot_reference(
     wide = _call.accumulator(a.dtype)
     left = _call.take_rows(a, _call.row_of_entry(indptr, num_entries)).astype(wide)
     right = _call.take_rows(b, indices).astype(wide)
-    out = (left * right).reshape(num_entries, heads, a.shape[1] // heads).sum(-1)
-    if weight_rows.shape[0] == 0:
-        return (out,)
-    to = jnp.where(weight_rows >= 0, weight_rows, num_entries)
-    return (jnp.zeros_like(out).at[to].set(out, mode="drop"),)
+    return (sum_by_head(left * right, heads, weight_rows),)
 
 
 _dot_op = _ffi.Op(
