@@ -103,12 +103,14 @@ class Columns {
     }
   }
 
+  // `row` is aligned to 16 bytes.
   __device__ void store_floats(float* row, const float (&sums)[kChunks][kCount]) const {
 #pragma unroll
     for (int c = 0; c < kChunks; ++c) {
 #pragma unroll
-      for (int i = 0; i < kCount; ++i) {
-        if (at(c) < columns_) row[at(c) + i] = sums[c][i];
+      for (int i = 0; i < kCount; i += 4) {
+        const float four[4] = {sums[c][i], sums[c][i + 1], sums[c][i + 2], sums[c][i + 3]};
+        if (at(c) < columns_) store<float, 4>(row + at(c) + i, four);
       }
     }
   }
@@ -129,9 +131,10 @@ __device__ inline float log_sum_exp(float largest, float weights) {
   return weights > 0 ? largest + __logf(weights) : weights;
 }
 
-// A weighted sum relative to its largest score.
+// Weighted sums relative to their largest score, of a few columns of one head.
 struct Running {
-  float sum = 0;
+  static constexpr int kCount = 4;
+  float sums[kCount] = {};
   float largest = -INFINITY;
   float weights = 0;
 
@@ -139,7 +142,8 @@ struct Running {
     const float both = fmaxf(largest, other.largest);
     const float mine = exp_difference(largest, both);
     const float theirs = exp_difference(other.largest, both);
-    sum = sum * mine + other.sum * theirs;
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) sums[i] = sums[i] * mine + other.sums[i] * theirs;
     weights = weights * mine + other.weights * theirs;
     largest = both;
   }

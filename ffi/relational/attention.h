@@ -34,8 +34,13 @@ struct AttentionArgs {
   FloatType type = FloatType::kF32;
   void* out = nullptr;           // [num_nodes, columns]; zero where no edge comes in
   float* log_sum_exp = nullptr;  // [num_nodes, heads]; zero where no edge comes in
-  float* partials = nullptr;     // CUDA: [num_partials, columns + 2 * heads]
+  float* partials = nullptr;     // CUDA: [num_partials, partial_width]
 };
+
+// Sums, maxima and sums of weights of a piece of a heavy row, in steps of 16 bytes.
+inline int64_t partial_width(int64_t columns, int64_t heads) {
+  return columns + (2 * heads + 3) / 4 * 4;
+}
 
 Status attention(Context context, const AttentionArgs& args);
 
@@ -53,14 +58,18 @@ struct AttentionBackwardArgs {
   const int32_t* query_rows = nullptr;  // [num_edges] by edge (additive); null (dot): the node
   const void* cotangent = nullptr;      // [num_nodes, columns]
   int64_t num_nodes = 0;
-  const float* stats = nullptr;    // [num_nodes, 2 * heads]: log-sum-exp, then <cotangent, out>
+  const void* out = nullptr;           // [num_nodes, columns], the forward's result
+  const float* log_sum_exp = nullptr;  // [num_nodes, heads], and so this
   Lists lists;                     // rows: slots; indices: nodes; entries of a row are its edges
   const int32_t* edges = nullptr;  // [num_entries]: the edge of an entry, each edge once
   float negative_slope = 0;
   FloatType type = FloatType::kF32;
   void* rows_grad = nullptr;    // [num_slots, width]; padding columns are zero
   float* score_grad = nullptr;  // [num_entries, heads] by edge: gradient of the sum before the
-                                // rectifier (additive), or of the score (dot)
+                                // rectifier (additive), or of the score (dot); of an edge that no
+                                // entry names it is not set
+  float* stats = nullptr;       // [num_nodes, 2 * heads], scratch: the log-sum-exp and
+                                // <cotangent, out> of a node's heads
 };
 
 Status attention_backward(Context context, const AttentionBackwardArgs& args);

@@ -7,10 +7,7 @@
 namespace jaxdirect::relational {
 
 Status attention_backward(const Executor& executor, const AttentionBackwardArgs& args) {
-  // Edges that no slot names have no gradient.
-  const int64_t bytes = args.lists.num_entries * args.heads * int64_t{sizeof(float)};
-  advise_huge_pages(args.score_grad, bytes);
-  fill_zero(executor, args.score_grad, bytes);
+  advise_huge_pages(args.score_grad, args.lists.num_entries * args.heads * int64_t{sizeof(float)});
   if (args.num_slots == 0 || args.width == 0) return Status::ok();
   advise_huge_pages(args.rows_grad, args.num_slots * args.width * size_of(args.type));
   JAXDIRECT_FOR_THIS_CPU(attention_backward(executor, args));

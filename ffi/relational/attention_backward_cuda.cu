@@ -3,10 +3,11 @@
 // [num_slots, width], [num_queries, query_width], [num_nodes, columns]
 //   -> rows' gradient [num_slots, width], score gradient [num_edges, heads]
 //
-// With a = exp(score - log-sum-exp): d value += a * cotangent; d score = a (<cotangent, value> -
+// `fill_stats` notes what every edge of a node needs: its log-sum-exp and <cotangent, out>. With a
+// = exp(score - log-sum-exp): d value += a * cotangent; d score = a (<cotangent, value> -
 // <cotangent, out>). A group of kLanes lanes takes an item of slots; it keeps the slot's row and
 // its gradient in registers while the edges' cotangents (and queries, for dot) stream by, kAhead
-// in flight. A slot has at most kPiece edges, so no row is heavy. No atomics.
+// in flight. A slot has at most a piece of edges, so no row is heavy. No atomics.
 //
 // Bytes: a row of cotangent (and of queries) and the statistics per edge; rows and their
 // gradient once; the score gradient once.
@@ -26,8 +27,7 @@ struct Edge {
   Raw<T, kVector<T>> cotangent[kChunks];
   Raw<T, kVector<T>> query[kScore == Score::kDot ? kChunks : 1];
   T query_part;
-  float log_sum_exp;
-  float product;  // <cotangent, out>
+  float2 stats;
 };
 
 // More warps beat more loads a warp, but for the short rows of an additive score in 16 bits.
@@ -119,9 +119,8 @@ __global__ void __launch_bounds__(kWorkThreads, kChunks > 1            ? 1
         } else {
           edge->query_part = __ldg(queries + entry.second * args.query_width + head);
         }
-        const float* stats = args.stats + int64_t{entry.index} * 2 * args.heads + head;
-        edge->log_sum_exp = __ldg(stats);
-        edge->product = __ldg(stats + args.heads);
+        const auto* stats = reinterpret_cast<const float2*>(args.stats);
+        edge->stats = __ldg(stats + int64_t{entry.index} * args.heads + head);
       },
       [&](int entry) {
         while (entry >= row_end && rows_left > 1) finish_slot();
@@ -136,9 +135,9 @@ __global__ void __launch_bounds__(kWorkThreads, kChunks > 1            ? 1
           slope = score > 0 ? 1.0f : args.negative_slope;
           score *= slope;
         }
-        const float weight = __expf(score - edge.log_sum_exp);
+        const float weight = __expf(score - edge.stats.x);
         const float product = sum_lanes(mask, columns.dot(edge.cotangent, value), head_lanes);
-        const float score_grad = weight * (product - edge.product) * slope;
+        const float score_grad = weight * (product - edge.stats.y) * slope;
         columns.add(value_grad, weight, edge.cotangent);
         if constexpr (kDot) {
           columns.add(key_grad, score_grad, edge.query);
@@ -150,12 +149,36 @@ __global__ void __launch_bounds__(kWorkThreads, kChunks > 1            ? 1
   while (rows_left > 0) finish_slot();
 }
 
+// A group of lanes takes a node; stats are (log-sum-exp, <cotangent, out>), head by head.
+template <typename T, int kLanes, int kChunks>
+__global__ void __launch_bounds__(kWorkThreads)
+    fill_stats(const AttentionBackwardArgs args, const int head_lanes) {
+  const int64_t node = (int64_t{blockIdx.x} * kWorkThreads + threadIdx.x) / kLanes;
+  const int lane = threadIdx.x % kLanes;
+  if (node >= args.num_nodes) return;
+  const Columns<T, kLanes, kChunks> columns(args.columns, lane);
+  Raw<T, kVector<T>> cotangent[kChunks];
+  Raw<T, kVector<T>> out[kChunks];
+  columns.load(cotangent, static_cast<const T*>(args.cotangent) + node * args.columns);
+  columns.load(out, static_cast<const T*>(args.out) + node * args.columns);
+  const float product = sum_lanes(group_mask<kLanes>(), columns.dot(cotangent, out), head_lanes);
+  if (!columns.leads_head(lane, head_lanes)) return;
+  const int64_t at = node * args.heads + columns.head(args.heads);
+  reinterpret_cast<float2*>(args.stats)[at] = {args.log_sum_exp[at], product};
+}
+
 template <typename T, Score kScore, int kLanes, int kChunks>
 Status launch_items(cudaStream_t stream, const AttentionBackwardArgs& args,
                     const HeadLayout& layout) {
+  const int64_t column_blocks = layout.column_blocks(kLanes * kChunks);
   dim3 grid;
-  JAXDIRECT_RETURN_IF_ERROR(work_grid("attention gradient", args.lists.num_items, kLanes,
-                                      layout.column_blocks(kLanes * kChunks), &grid));
+  JAXDIRECT_RETURN_IF_ERROR(
+      work_grid("attention gradient", args.num_nodes, kLanes, column_blocks, &grid));
+  fill_stats<T, kLanes, kChunks>
+      <<<grid, kWorkThreads, 0, stream>>>(args, layout.head_lanes(kLanes));
+  JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaGetLastError(), "attention gradient");
+  JAXDIRECT_RETURN_IF_ERROR(
+      work_grid("attention gradient", args.lists.num_items, kLanes, column_blocks, &grid));
   differentiate_items<T, kScore, kLanes, kChunks>
       <<<grid, kWorkThreads, 0, stream>>>(args, layout.head_lanes(kLanes));
   JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaGetLastError(), "attention gradient");
@@ -169,7 +192,7 @@ Status run(cudaStream_t stream, const AttentionBackwardArgs& args) {
       head_layout("attention gradient", args.columns, args.heads, kVector<T>, &layout));
   if (args.width % kVector<T> != 0 || (kScore == Score::kDot && args.query_width % kVector<T>) ||
       !aligned16(args.rows) || !aligned16(args.queries) || !aligned16(args.cotangent) ||
-      !aligned16(args.rows_grad)) {
+      !aligned16(args.out) || !aligned16(args.rows_grad) || !aligned16(args.stats)) {
     return Status::error("attention gradient: rows and queries must be aligned to 16 bytes");
   }
   if (layout.lanes <= 8) return launch_items<T, kScore, 8, 1>(stream, args, layout);
@@ -188,11 +211,6 @@ Status run_score(cudaStream_t stream, const AttentionBackwardArgs& args) {
 }  // namespace
 
 Status attention_backward(cudaStream_t stream, const AttentionBackwardArgs& args) {
-  // Edges that no slot names have no gradient.
-  JAXDIRECT_RETURN_IF_CUDA_ERROR(
-      cudaMemsetAsync(args.score_grad, 0, args.lists.num_entries * args.heads * sizeof(float),
-                      stream),
-      "attention gradient");
   if (args.num_slots == 0 || args.columns == 0) return Status::ok();
   if (args.num_nodes == 0 || args.num_queries == 0) {
     JAXDIRECT_RETURN_IF_CUDA_ERROR(

@@ -193,8 +193,28 @@ class AttentionGradient {
   int64_t edges_[kBatch];
 };
 
+// stats[node] = log-sum-exp of each head, then <cotangent, out> of each head.
+template <typename T>
+void fill_stats(const Executor& executor, const AttentionBackwardArgs& args) {
+  constexpr int64_t kGrainElements = 1 << 15;
+  const int64_t heads = args.heads;
+  const int64_t grain = ceil_div(kGrainElements, std::max<int64_t>(args.columns, 1));
+  parallel_for(executor, args.num_nodes, grain, [&](int64_t begin, int64_t end) {
+    Scratch<Sum<T>> products(heads + kLanes<Sum<T>>);
+    for (int64_t node = begin; node < end; ++node) {
+      float* to = args.stats + node * 2 * heads;
+      const T* cotangent = static_cast<const T*>(args.cotangent) + node * args.columns;
+      const T* out = static_cast<const T*>(args.out) + node * args.columns;
+      std::copy_n(args.log_sum_exp + node * heads, heads, to);
+      dot_heads(cotangent, out, args.columns, heads, products.data());
+      for (int64_t h = 0; h < heads; ++h) to[heads + h] = static_cast<float>(products[h]);
+    }
+  });
+}
+
 template <typename T>
 void attention_backward(const Executor& executor, const AttentionBackwardArgs& args) {
+  fill_stats<T>(executor, args);
   const HeadMap<Sum<T>> heads(args.columns, args.heads);
   for_each_rows(executor, args.lists, [&](int64_t begin, int64_t end) {
     AttentionGradient<T> differentiate(args, heads);

@@ -31,7 +31,7 @@ struct Edge {
 
 template <typename T, Score kScore, int kLanes, int kChunks>
 __global__ void __launch_bounds__(kWorkThreads, kChunks > 1 ? 1 : 4)
-    attend_items(const AttentionArgs args, const int head_lanes) {
+    attend_items(const AttentionArgs args, const int head_lanes, const int64_t partial_width) {
   constexpr int kCount = kVector<T>;
   constexpr bool kDot = kScore == Score::kDot;
   constexpr int kAhead = kChunks > 1 ? 1 : 3;
@@ -57,7 +57,7 @@ __global__ void __launch_bounds__(kWorkThreads, kChunks > 1 ? 1 : 4)
   };
   const auto finish_row = [&] {
     if (work.partial >= 0) {
-      float* partial = args.partials + work.partial * (args.columns + 2 * args.heads);
+      float* partial = args.partials + work.partial * partial_width;
       columns.store_floats(partial, sums);
       if (columns.leads_head(lane, head_lanes)) {
         partial[args.columns + head] = largest;
@@ -128,18 +128,29 @@ __global__ void __launch_bounds__(kWorkThreads, kChunks > 1 ? 1 : 4)
 }
 
 template <typename T>
-__global__ void __launch_bounds__(32 * kJoinWarps) join_partials(const AttentionArgs args) {
+__global__ void __launch_bounds__(kJoinThreads)
+    join_partials(const AttentionArgs args, const int64_t partial_width) {
   const int64_t head_columns = args.columns / args.heads;
-  join_rows<Running>(
+  join_rows<Running, Running::kCount>(
       args.lists, args.columns,
       [&](int64_t index, int64_t column) {
-        const float* partial = args.partials + index * (args.columns + 2 * args.heads);
+        const float* partial = args.partials + index * partial_width;
         const float* of_head = partial + args.columns + column / head_columns;
-        return Running{partial[column], of_head[0], of_head[args.heads]};
+        Raw<float, Running::kCount> sums;
+        sums.load(partial + column);
+        Running loaded;
+#pragma unroll
+        for (int i = 0; i < Running::kCount; ++i) loaded.sums[i] = sums[i];
+        loaded.largest = of_head[0];
+        loaded.weights = of_head[args.heads];
+        return loaded;
       },
       [&](int row, int64_t column, const Running& total) {
         const float scale = total.weights > 0 ? 1.0f / total.weights : total.weights;
-        static_cast<T*>(args.out)[row * args.columns + column] = narrow<T>(total.sum * scale);
+        float scaled[Running::kCount];
+#pragma unroll
+        for (int i = 0; i < Running::kCount; ++i) scaled[i] = total.sums[i] * scale;
+        store<T, Running::kCount>(static_cast<T*>(args.out) + row * args.columns + column, scaled);
         if (column % head_columns == 0) {
           args.log_sum_exp[row * args.heads + column / head_columns] =
               log_sum_exp(total.largest, total.weights);
@@ -152,8 +163,8 @@ Status launch_items(cudaStream_t stream, const AttentionArgs& args, const HeadLa
   dim3 grid;
   JAXDIRECT_RETURN_IF_ERROR(work_grid("attention", args.lists.num_items, kLanes,
                                       layout.column_blocks(kLanes * kChunks), &grid));
-  attend_items<T, kScore, kLanes, kChunks>
-      <<<grid, kWorkThreads, 0, stream>>>(args, layout.head_lanes(kLanes));
+  attend_items<T, kScore, kLanes, kChunks><<<grid, kWorkThreads, 0, stream>>>(
+      args, layout.head_lanes(kLanes), partial_width(args.columns, args.heads));
   JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaGetLastError(), "attention");
   return Status::ok();
 }
@@ -179,7 +190,9 @@ Status run(cudaStream_t stream, const AttentionArgs& args) {
     JAXDIRECT_RETURN_IF_ERROR((launch_items<T, kScore, 32, 4>(stream, args, layout)));
   }
   if (args.lists.num_heavy == 0) return Status::ok();
-  join_partials<T><<<join_grid(args.lists, args.columns), 32 * kJoinWarps, 0, stream>>>(args);
+  join_partials<T>
+      <<<join_grid<Running::kCount>(args.lists, args.columns), kJoinThreads, 0, stream>>>(
+          args, partial_width(args.columns, args.heads));
   JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaGetLastError(), "attention");
   return Status::ok();
 }
@@ -194,14 +207,13 @@ Status run_score(cudaStream_t stream, const AttentionArgs& args) {
 
 Status attention(cudaStream_t stream, const AttentionArgs& args) {
   if (args.lists.num_rows == 0 || args.columns == 0) return Status::ok();
-  // Rows that no item names stay zero.
-  JAXDIRECT_RETURN_IF_CUDA_ERROR(
-      cudaMemsetAsync(args.log_sum_exp, 0, args.lists.num_rows * args.heads * sizeof(float),
-                      stream),
-      "attention");
   if (args.num_slots == 0 || args.num_queries == 0) {
     JAXDIRECT_RETURN_IF_CUDA_ERROR(
         cudaMemsetAsync(args.out, 0, args.lists.num_rows * args.columns * size_of(args.type),
+                        stream),
+        "attention");
+    JAXDIRECT_RETURN_IF_CUDA_ERROR(
+        cudaMemsetAsync(args.log_sum_exp, 0, args.lists.num_rows * args.heads * sizeof(float),
                         stream),
         "attention");
     return Status::ok();

@@ -61,7 +61,7 @@ ffi::Error handle(NativeContext context, ffi::AnyBuffer rows, ffi::AnyBuffer que
   args.log_sum_exp = decoder.float32s("log_sum_exp", *log_sum_exp, args.lists.num_rows, args.heads);
 #ifdef JAXDIRECT_CUDA_MODULE
   args.partials = decoder.float32s("partials", *partials, args.lists.num_partials,
-                                   args.columns + 2 * args.heads);
+                                   partial_width(args.columns, args.heads));
 #else
   (void)partials;
 #endif
@@ -70,11 +70,12 @@ ffi::Error handle(NativeContext context, ffi::AnyBuffer rows, ffi::AnyBuffer que
 }
 
 ffi::Error handle_backward(NativeContext context, ffi::AnyBuffer rows, ffi::AnyBuffer queries,
-                           ffi::AnyBuffer query_rows, ffi::AnyBuffer cotangent,
-                           ffi::AnyBuffer stats, ffi::AnyBuffer indptr, ffi::AnyBuffer indices,
-                           ffi::AnyBuffer items, ffi::AnyBuffer edges,
+                           ffi::AnyBuffer query_rows, ffi::AnyBuffer cotangent, ffi::AnyBuffer out,
+                           ffi::AnyBuffer log_sum_exp, ffi::AnyBuffer indptr,
+                           ffi::AnyBuffer indices, ffi::AnyBuffer items, ffi::AnyBuffer edges,
                            ffi::Result<ffi::AnyBuffer> rows_grad,
-                           ffi::Result<ffi::AnyBuffer> score_grad, AttentionAttrs attrs) {
+                           ffi::Result<ffi::AnyBuffer> score_grad,
+                           ffi::Result<ffi::AnyBuffer> stats, AttentionAttrs attrs) {
   Decoder decoder("attention gradient");
   AttentionBackwardArgs args;
   args.num_nodes = decoder.rows(cotangent);
@@ -89,7 +90,9 @@ ffi::Error handle_backward(NativeContext context, ffi::AnyBuffer rows, ffi::AnyB
   args.lists.items = decoder.ints("items", items, -1, 4);
   args.edges = decoder.ints("edges", edges, args.lists.num_entries);
   args.cotangent = decoder.floats("cotangent", cotangent, -1, args.columns);
-  args.stats = decoder.float32s("stats", stats, args.num_nodes, 2 * args.heads);
+  args.out = decoder.floats("out", out, args.num_nodes, args.columns);
+  args.log_sum_exp = decoder.float32s("log_sum_exp", log_sum_exp, args.num_nodes, args.heads);
+  args.stats = decoder.float32s("stats", *stats, args.num_nodes, 2 * args.heads);
   args.rows_grad =
       const_cast<void*>(decoder.floats("rows' gradient", *rows_grad, args.num_slots, args.width));
   args.score_grad = decoder.float32s("score_grad", *score_grad, args.lists.num_entries, args.heads);
@@ -122,13 +125,15 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdirect_relational_attention_backward, handle_ba
                                   .Arg<ffi::AnyBuffer>()  // queries
                                   .Arg<ffi::AnyBuffer>()  // query_rows
                                   .Arg<ffi::AnyBuffer>()  // cotangent
-                                  .Arg<ffi::AnyBuffer>()  // stats
+                                  .Arg<ffi::AnyBuffer>()  // out
+                                  .Arg<ffi::AnyBuffer>()  // log_sum_exp
                                   .Arg<ffi::AnyBuffer>()  // indptr
                                   .Arg<ffi::AnyBuffer>()  // indices
                                   .Arg<ffi::AnyBuffer>()  // items
                                   .Arg<ffi::AnyBuffer>()  // edges
                                   .Ret<ffi::AnyBuffer>()  // rows_grad
                                   .Ret<ffi::AnyBuffer>()  // score_grad
+                                  .Ret<ffi::AnyBuffer>()  // stats
                                   .Attrs<AttentionAttrs>(),
                               kRecordable);
 

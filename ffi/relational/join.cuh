@@ -3,25 +3,29 @@
 // Partial results of heavy rows, joined in their order.
 
 #include "common/cuda.h"
+#include "relational/vector.cuh"
 #include "relational/work.cuh"
 
 namespace jaxdirect::relational {
 
-inline constexpr int kJoinWarps = 8;
-// A row of so few partials is one warp's work; more are cut into a range a warp.
+// A block takes kJoinRows heavy rows, each with kJoinLanes threads of kCount columns.
+inline constexpr int kJoinRows = 16;
+inline constexpr int kJoinLanes = 16;
+inline constexpr int kJoinThreads = kJoinRows * kJoinLanes;
+// A row of so few partials is the work of its own threads; more are cut into ranges for all.
 inline constexpr int kFewPartials = 16;
 
-// For every heavy row and column: finish(row, column, state), where state is State() with
-// load(partial, column) added for each partial, in order (in ranges, whose states are then added
-// in order). A block of kJoinWarps warps takes as many rows and 32 columns.
-template <typename State, typename Load, typename Finish>
+// For every heavy row and run of kCount columns: finish(row, column, state), where state is State()
+// with load(partial, column) added for each partial, in order (in ranges, whose states are then
+// added in order).
+template <typename State, int kCount, typename Load, typename Finish>
 __device__ inline void join_rows(const Lists& lists, int64_t columns, const Load& load,
                                  const Finish& finish) {
-  __shared__ State ranges[kJoinWarps][32];
-  const int lane = threadIdx.x % 32;
-  const int warp = threadIdx.x / 32;
-  const int64_t column = int64_t{blockIdx.y} * 32 + lane;
-  const int64_t first = int64_t{blockIdx.x} * kJoinWarps;
+  __shared__ State ranges[kJoinRows][kJoinLanes];
+  const int lane = threadIdx.x % kJoinLanes;
+  const int group = threadIdx.x / kJoinLanes;
+  const int64_t column = (int64_t{blockIdx.y} * kJoinLanes + lane) * kCount;
+  const int64_t first = int64_t{blockIdx.x} * kJoinRows;
   const auto sum = [&](const HeavyRow& heavy, int begin, int end) {
     State state;
     if (column >= columns) return state;
@@ -29,32 +33,85 @@ __device__ inline void join_rows(const Lists& lists, int64_t columns, const Load
     for (int i = begin; i < end; ++i) state.add(load(int64_t{heavy.first} + i, column));
     return state;
   };
-  if (first + warp < lists.num_heavy) {
-    const HeavyRow heavy = read_heavy(lists, first + warp);
-    if (heavy.count > 0 && heavy.count <= kFewPartials) {
-      const State state = sum(heavy, 0, heavy.count);
-      if (column < columns) finish(heavy.row, column, state);
-    }
+  HeavyRow mine;
+  if (first + group < lists.num_heavy) mine = read_heavy(lists, first + group);
+  if (mine.count > 0 && mine.count <= kFewPartials) {
+    const State state = sum(mine, 0, mine.count);
+    if (column < columns) finish(mine.row, column, state);
   }
-  for (int i = 0; i < kJoinWarps && first + i < lists.num_heavy; ++i) {
+  if (!__syncthreads_or(mine.count > kFewPartials)) return;
+  for (int i = 0; i < kJoinRows && first + i < lists.num_heavy; ++i) {
     const HeavyRow heavy = read_heavy(lists, first + i);
     if (heavy.count <= kFewPartials) continue;
-    const int length = (heavy.count + kJoinWarps - 1) / kJoinWarps;
-    const int begin = min(warp * length, heavy.count);
+    const int length = (heavy.count + kJoinRows - 1) / kJoinRows;
+    const int begin = min(group * length, heavy.count);
     State state = sum(heavy, begin, min(begin + length, heavy.count));
-    ranges[warp][lane] = state;
+    ranges[group][lane] = state;
     __syncthreads();
-    if (warp == 0 && column < columns) {
-      for (int range = 1; range < kJoinWarps; ++range) state.add(ranges[range][lane]);
+    if (group == 0 && column < columns) {
+      for (int range = 1; range < kJoinRows; ++range) state.add(ranges[range][lane]);
       finish(heavy.row, column, state);
     }
     __syncthreads();
   }
 }
 
-inline dim3 join_grid(const Lists& lists, int64_t columns) {
-  return dim3(static_cast<unsigned>(ceil_div(lists.num_heavy, kJoinWarps)),
-              static_cast<unsigned>(ceil_div(columns, 32)));
+template <int kCount = 1>
+dim3 join_grid(const Lists& lists, int64_t columns) {
+  return dim3(static_cast<unsigned>(ceil_div(lists.num_heavy, kJoinRows)),
+              static_cast<unsigned>(ceil_div(columns, kJoinLanes * kCount)));
+}
+
+template <int kCount>
+struct Sums {
+  float values[kCount] = {};
+
+  __device__ void add(const Sums& other) {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) values[i] += other.values[i];
+  }
+};
+
+// out[row - first_row] = the sum of a heavy row's partials, for the rows that `out` has.
+template <typename T>
+struct PartialSums {
+  Lists lists;
+  const float* partials;  // [num_partials, columns]
+  int64_t columns;
+  T* out;  // [num_out, columns]
+  int64_t first_row;
+  int64_t num_out;
+};
+
+template <typename T, int kCount>
+__global__ void __launch_bounds__(kJoinThreads) add_partials(const PartialSums<T> args) {
+  join_rows<Sums<kCount>, kCount>(
+      args.lists, args.columns,
+      [&](int64_t partial, int64_t column) {
+        Raw<float, kCount> loaded;
+        loaded.load(args.partials + partial * args.columns + column);
+        Sums<kCount> sums;
+#pragma unroll
+        for (int i = 0; i < kCount; ++i) sums.values[i] = loaded[i];
+        return sums;
+      },
+      [&](int64_t row, int64_t column, const Sums<kCount>& sums) {
+        const int64_t to = row - args.first_row;
+        if (to < 0 || to >= args.num_out) return;
+        store<T, kCount>(args.out + to * args.columns + column, sums.values);
+      });
+}
+
+template <typename T>
+Status launch_join(cudaStream_t stream, const PartialSums<T>& args) {
+  if (args.lists.num_heavy == 0) return Status::ok();
+  if (args.columns % 4 == 0 && aligned16(args.partials) && aligned16(args.out)) {
+    add_partials<T, 4><<<join_grid<4>(args.lists, args.columns), kJoinThreads, 0, stream>>>(args);
+  } else {
+    add_partials<T, 1><<<join_grid(args.lists, args.columns), kJoinThreads, 0, stream>>>(args);
+  }
+  JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaGetLastError(), "aggregate");
+  return Status::ok();
 }
 
 }  // namespace jaxdirect::relational

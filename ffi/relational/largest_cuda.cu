@@ -84,8 +84,8 @@ __global__ void __launch_bounds__(kWorkThreads) largest_items(const LargestArgs 
 }
 
 template <typename T>
-__global__ void __launch_bounds__(32 * kJoinWarps) join_largest(const LargestArgs args) {
-  join_rows<Best>(
+__global__ void __launch_bounds__(kJoinThreads) join_largest(const LargestArgs args) {
+  join_rows<Best, 1>(
       args.lists, args.columns,
       [&](int64_t partial, int64_t column) {
         const int64_t at = partial * args.columns + column;
@@ -122,24 +122,6 @@ __global__ void __launch_bounds__(kWorkThreads) picked_items(const PickedSumArgs
     }
     begin = end;
   }
-}
-
-struct Sum {
-  float value = 0;
-
-  __device__ void add(const Sum& other) { value += other.value; }
-};
-
-template <typename T>
-__global__ void __launch_bounds__(32 * kJoinWarps) join_picked(const PickedSumArgs args) {
-  join_rows<Sum>(
-      args.lists, args.columns,
-      [&](int64_t partial, int64_t column) {
-        return Sum{args.partials[partial * args.columns + column]};
-      },
-      [&](int row, int64_t column, const Sum& sum) {
-        static_cast<T*>(args.out)[row * args.columns + column] = narrow<T>(sum.value);
-      });
 }
 
 // A lane takes a head.
@@ -180,14 +162,6 @@ Status launch_items(cudaStream_t stream, const Args& args, int64_t columns, cons
   return Status::ok();
 }
 
-template <typename Args, typename Kernel>
-Status launch_join(cudaStream_t stream, const Args& args, const Kernel& kernel) {
-  if (args.lists.num_heavy == 0) return Status::ok();
-  kernel<<<join_grid(args.lists, args.columns), 32 * kJoinWarps, 0, stream>>>(args);
-  JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaGetLastError(), "aggregate");
-  return Status::ok();
-}
-
 template <typename Run>
 Status with_type(FloatType type, const Run& run) {
   switch (type) {
@@ -220,7 +194,10 @@ Status largest(cudaStream_t stream, const LargestArgs& args) {
   if (args.lists.num_items == 0) return Status::error("aggregate: the lists have no items");
   return with_type(args.type, [&]<typename T>() -> Status {
     JAXDIRECT_RETURN_IF_ERROR(launch_items(stream, args, args.columns, largest_items<T>));
-    return launch_join(stream, args, join_largest<T>);
+    if (args.lists.num_heavy == 0) return Status::ok();
+    join_largest<T><<<join_grid(args.lists, args.columns), kJoinThreads, 0, stream>>>(args);
+    JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaGetLastError(), "aggregate");
+    return Status::ok();
   });
 }
 
@@ -231,7 +208,8 @@ Status picked_sum(cudaStream_t stream, const PickedSumArgs& args) {
   if (args.lists.num_items == 0) return Status::error("aggregate: the lists have no items");
   return with_type(args.type, [&]<typename T>() -> Status {
     JAXDIRECT_RETURN_IF_ERROR(launch_items(stream, args, args.columns, picked_items<T>));
-    return launch_join(stream, args, join_picked<T>);
+    return launch_join<T>(stream, {args.lists, args.partials, args.columns,
+                                   static_cast<T*>(args.out), 0, args.lists.num_rows});
   });
 }
 

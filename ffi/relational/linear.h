@@ -27,6 +27,7 @@ struct LinearArgs {
   int64_t num_tiles = 0;
   const int32_t* nodes = nullptr;  // [64 * num_tiles]; out of range: the row is zero
   bool scatter = false;            // out[nodes[s]] instead of out[s]; a node in at most one slot
+  bool fill = false;               // zero the rows of out that no slot names, if it scatters
   int64_t num_out = 0;             // rows of out
   FloatType type = FloatType::kF32;
   Precision precision = Precision::kDefault;

@@ -28,7 +28,7 @@ void zero_other_rows(const Executor& executor, const LinearArgs& args) {
 Status linear(const Executor& executor, const LinearArgs& args) {
   const int64_t row_bytes = args.out_dim * size_of(args.type);
   advise_huge_pages(args.out, args.num_out * row_bytes);
-  if (args.scatter) zero_other_rows(executor, args);
+  if (args.scatter && args.fill) zero_other_rows(executor, args);
   if (args.num_tiles == 0) return Status::ok();
   JAXDIRECT_FOR_THIS_CPU(linear(executor, args));
   return Status::ok();

@@ -145,8 +145,9 @@ constexpr int largest_divisor(int number, int most) {
   return most;
 }
 
-// The part of a weight from (k, column) on, zero outside, in the order of its fragments. A warp
-// takes blocks of 8 by 4 elements, whose places lie in banks of their own two by two.
+// Starts copying the part of a weight from (k, column) on, zero outside, in the order of its
+// fragments; 16-bit elements, which no such copy takes, at once. A warp takes blocks of 8 by 4
+// elements, whose places lie in banks of their own two by two.
 template <typename T, typename Product>
 __device__ inline void pack_weight(T* to, const T* weight, const LinearArgs& args, int k,
                                    int column) {
@@ -182,8 +183,13 @@ __device__ inline void pack_weight(T* to, const T* weight, const LinearArgs& arg
       const int64_t at = args.transposed ? int64_t{at_column} * in_dim + at_k
                                          : int64_t{at_k} * out_dim + at_column;
       const bool inside = at_k < in_dim && at_column < out_dim;
-      values[i] = inside ? weight[at] : narrow<T>(0.0f);
+      if constexpr (sizeof(T) == 4) {
+        copy_element(to + places[i], inside ? weight + at : weight, inside);
+      } else {
+        values[i] = inside ? weight[at] : narrow<T>(0.0f);
+      }
     }
+    if constexpr (sizeof(T) == 4) continue;
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) to[places[i]] = values[i];
   }
@@ -247,10 +253,9 @@ __global__ void __launch_bounds__(kTileThreads, Layout<T, kExact, kWide, kExtra>
   int stage = 0;
   Product product;
   while (!step.is_done(args)) {
-    wait_for_copies<Is::kStages - 2>();
-    __syncthreads();
     const int wanted_column = weight_pieces > 1 ? 0 : step.column;
     if (is_weight(args, weight) && (weight != held_weight || wanted_column != held_column)) {
+      __syncthreads();  // Nobody reads the one before any more.
       const T* from = static_cast<const T*>(args.weight) + weight * args.in_dim * args.out_dim;
       for (int piece = 0; piece < weight_pieces; ++piece) {
         pack_weight<T, Product>(weights + piece * Product::kWeightSize, from, args,
@@ -258,8 +263,11 @@ __global__ void __launch_bounds__(kTileThreads, Layout<T, kExact, kWide, kExtra>
       }
       held_weight = weight;
       held_column = wanted_column;
-      __syncthreads();
+      wait_for_copies();
+    } else {
+      wait_for_copies<Is::kStages - 2>();
     }
+    __syncthreads();
     load(stage == 0 ? Is::kStages - 1 : stage - 1);
 
     const Step done = step;
@@ -303,7 +311,9 @@ Status launch(cudaStream_t stream, const LinearArgs& args) {
   }
   const int blocks = std::min(Is::kBlocks, machine.shared / (bytes + machine.reserved));
   const int64_t most = std::max<int64_t>(machine.multiprocessors * blocks / column_blocks, 1);
-  const int64_t run = std::clamp<int64_t>(args.num_tiles / (4 * most), 1, kMostRun);
+  // As even as they can be with runs of that length.
+  const int64_t rounds = std::max<int64_t>(ceil_div(args.num_tiles, most * kMostRun), 1);
+  const int64_t run = ceil_div(args.num_tiles, most * rounds);
   const dim3 grid(static_cast<unsigned>(std::min(most, ceil_div(args.num_tiles, run))),
                   static_cast<unsigned>(column_blocks));
   kernel<<<grid, kTileThreads, bytes, stream>>>(args, static_cast<int>(run), held);
@@ -332,8 +342,7 @@ Status run(cudaStream_t stream, const LinearArgs& args) {
 
 Status linear(cudaStream_t stream, const LinearArgs& args) {
   if (args.out_dim == 0) return Status::ok();
-  if (args.scatter && args.num_out > 0) {
-    // Rows that no slot names stay zero.
+  if (args.scatter && args.fill && args.num_out > 0) {
     JAXDIRECT_RETURN_IF_CUDA_ERROR(
         cudaMemsetAsync(args.out, 0, args.num_out * args.out_dim * size_of(args.type), stream),
         "typed_linear");

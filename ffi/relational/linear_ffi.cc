@@ -10,6 +10,7 @@ struct LinearAttrs {
   int64_t first_by_node;
   int64_t second_by_node;
   int64_t scatter;
+  int64_t fill;
   int64_t num_out;
   int64_t precision;
 };
@@ -67,6 +68,7 @@ ffi::Error handle_linear(NativeContext context, ffi::AnyBuffer first, ffi::AnyBu
   args.weight_of = decoder.ints("weight_of", weight_of, args.num_tiles);
   args.nodes = decoder.ints("nodes", nodes, num_slots);
   args.scatter = attrs.scatter != 0;
+  args.fill = attrs.fill != 0;
   args.precision = static_cast<Precision>(attrs.precision);
   args.num_out = decoder.rows(*out);
   decoder.require(args.scatter || args.num_out == num_slots, "the result's rows", "num_slots");
@@ -154,7 +156,8 @@ XLA_FFI_REGISTER_STRUCT_ATTR_DECODING(
     jaxdirect::relational::LinearAttrs, xla::ffi::StructMember<int64_t>("transposed"),
     xla::ffi::StructMember<int64_t>("num_first"), xla::ffi::StructMember<int64_t>("first_by_node"),
     xla::ffi::StructMember<int64_t>("second_by_node"), xla::ffi::StructMember<int64_t>("scatter"),
-    xla::ffi::StructMember<int64_t>("num_out"), xla::ffi::StructMember<int64_t>("precision"));
+    xla::ffi::StructMember<int64_t>("fill"), xla::ffi::StructMember<int64_t>("num_out"),
+    xla::ffi::StructMember<int64_t>("precision"));
 XLA_FFI_REGISTER_STRUCT_ATTR_DECODING(jaxdirect::relational::OuterAttrs,
                                       xla::ffi::StructMember<int64_t>("num_first"),
                                       xla::ffi::StructMember<int64_t>("a_first_by_node"),

@@ -19,8 +19,16 @@ using Context = cudaStream_t;
 using Context = const Executor&;
 #endif
 
-// The most entries that one work item sums.
-inline constexpr int64_t kPiece = 64;
+// The most entries that one work item of so many entries sums: fewer where a GPU would have too few
+// items to hide a row's latency behind another's.
+inline int64_t piece_of(int64_t entries) {
+  constexpr int64_t kMost = 64;
+  constexpr int64_t kLeast = 16;
+  constexpr int64_t kManyItems = 1 << 14;
+  int64_t piece = kMost;
+  while (piece > kLeast && entries < piece * kManyItems) piece /= 2;
+  return piece;
+}
 // The most rows in an item.
 inline constexpr int64_t kItemRows = 32;
 // Compact rows ("slots") come in tiles of one weight each.

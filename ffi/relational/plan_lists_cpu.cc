@@ -11,14 +11,15 @@ Status divide(bool padded, PlanLists* lists) {
   Ints& items = lists->items;
   const auto num_rows = static_cast<int64_t>(indptr.size()) - 1;
   const auto num_entries = static_cast<int64_t>(lists->indices.size());
+  const int64_t piece = piece_of(num_entries);
   int64_t partials = 0;
   items.reserve(4 * (padded ? most_items(num_rows, num_entries) : num_rows / kItemRows + 1));
   for (int64_t row = 0; row < num_rows;) {
     const int32_t begin = indptr[row];
-    if (indptr[row + 1] - begin > kPiece) {
+    if (indptr[row + 1] - begin > piece) {
       const int64_t first = partials;
-      for (int64_t at = begin; at < indptr[row + 1]; at += kPiece) {
-        const int64_t end = std::min<int64_t>(at + kPiece, indptr[row + 1]);
+      for (int64_t at = begin; at < indptr[row + 1]; at += piece) {
+        const int64_t end = std::min<int64_t>(at + piece, indptr[row + 1]);
         for (const int64_t part : {row, at, end, ~partials++}) items.push_back(part);
       }
       for (const int64_t part : {row, first, partials - first}) lists->heavy.push_back(part);
@@ -27,7 +28,7 @@ Status divide(bool padded, PlanLists* lists) {
     }
     int64_t end = row + 1;
     const int64_t last = std::min(num_rows, row + kItemRows);
-    while (end < last && indptr[end + 1] - begin <= kPiece) ++end;
+    while (end < last && indptr[end + 1] - begin <= piece) ++end;
     for (const int64_t part : {row, int64_t{begin}, int64_t{indptr[end]}, end - row}) {
       items.push_back(part);
     }

@@ -63,7 +63,7 @@ class Planner {
   int64_t room_for_pairs() const;
 
   int64_t num_edges() const { return input_.num_edges; }
-  SlotRule rule(bool near_src) const { return {near_src, compact_ ? kPiece : 1}; }
+  SlotRule rule(bool near_src) const { return {near_src, compact_ ? piece_of(room_) : 1}; }
 
   template <typename Body>
   void each(int64_t count, const Body& body) const {

@@ -9,24 +9,24 @@
 
 namespace jaxdirect::relational {
 
-// Rows of more than kPiece entries have at least kPiece + 1 of them.
-inline int64_t most_heavy(int64_t entries) { return entries / (kPiece + 1); }
+// Rows of more than a piece of entries have at least one more of them.
+inline int64_t most_heavy(int64_t entries) { return entries / (piece_of(entries) + 1); }
 
-// A row of 65 entries has two pieces, and no row has more for its entries.
-inline int64_t most_partials(int64_t entries) { return 2 * entries / (kPiece + 1); }
+// A row of a piece and one entry has two pieces, and no row has more for its entries.
+inline int64_t most_partials(int64_t entries) { return 2 * entries / (piece_of(entries) + 1); }
 
-// An item ends at kItemRows rows, where it and the next row have more than kPiece entries
+// An item ends at kItemRows rows, where it and the next row have more than a piece of entries
 // (which count for two items at most), or before a heavy row.
 inline int64_t most_items(int64_t rows, int64_t entries) {
-  return rows == 0 ? 0 : rows / kItemRows + 3 * entries / (kPiece + 1) + 1;
+  return rows == 0 ? 0 : rows / kItemRows + 3 * entries / (piece_of(entries) + 1) + 1;
 }
 
-// A (node, weight) pair has a slot, and one more for each kPiece of its edges.
+// A (node, weight) pair has a slot, and one more for each full piece of its edges.
 inline int64_t most_slots(int64_t edges, int64_t nodes, int64_t weights_per_node, bool compact) {
   if (!compact) return edges;
   const int64_t pairs =
       nodes > 0 && weights_per_node > edges / nodes ? edges : nodes * weights_per_node;
-  return std::min(edges, pairs + edges / kPiece);
+  return std::min(edges, pairs + edges / piece_of(edges));
 }
 
 // Slots of one weight fill whole tiles.

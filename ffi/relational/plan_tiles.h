@@ -26,7 +26,7 @@ inline constexpr uint32_t kWindow = 1 << 16;
 // Which records share a slot: those of one near node, at most so many.
 struct SlotRule {
   bool near_src = true;
-  int64_t most_entries = kPiece;
+  int64_t most_entries = 1;
 };
 
 struct SlotCount {

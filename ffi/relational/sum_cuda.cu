@@ -2,8 +2,8 @@
 //
 // [num_values, width] -> [num_out, columns]
 //
-// A group of kLanes lanes takes a work item: up to kPiece entries of whole rows, or a piece of a
-// heavy row. Lanes lie along the columns, 16 bytes each; the group reads its indices together and
+// A group of kLanes lanes takes a work item: up to a piece of entries of whole rows, or a piece of
+// a heavy row. Lanes lie along the columns, 16 bytes each; the group reads its indices together and
 // keeps kAhead rows in flight, across the ends of rows, so that short rows cost no latency of
 // their own. Pieces leave float32 partials, which `add_partials` joins in order. No atomics.
 //
@@ -19,11 +19,6 @@ namespace jaxdirect::relational {
 namespace {
 
 constexpr int kAhead = 4;
-
-// Whether a row of the lists has a row in the output.
-__device__ inline bool is_wanted(const SumArgs& args, int64_t row) {
-  return row >= args.first_row && row < args.first_row + args.num_out;
-}
 
 template <typename T, int kCount, int kLanes>
 __global__ void __launch_bounds__(kWorkThreads, 4) sum_items(const SumArgs args) {
@@ -53,8 +48,9 @@ __global__ void __launch_bounds__(kWorkThreads, 4) sum_items(const SumArgs args)
         for (int i = 0; i < kCount; ++i) partial[i] = sums[i];
       }
     } else {
-      if (active && is_wanted(args, row)) {
-        store<T, kCount>(out + (row - args.first_row) * args.columns, sums);
+      const int64_t to = row - args.first_row;
+      if (active && to >= 0 && to < args.num_out) {
+        store<T, kCount>(out + to * args.columns, sums);
       }
     }
 #pragma unroll
@@ -99,26 +95,6 @@ __global__ void __launch_bounds__(kWorkThreads, 4) sum_items(const SumArgs args)
   while (rows_left > 0) finish_row();
 }
 
-struct Sum {
-  float value = 0;
-
-  __device__ void add(const Sum& other) { value += other.value; }
-};
-
-template <typename T>
-__global__ void __launch_bounds__(32 * kJoinWarps) add_partials(const SumArgs args) {
-  join_rows<Sum>(
-      args.lists, args.columns,
-      [&](int64_t partial, int64_t column) {
-        return Sum{args.partials[partial * args.columns + column]};
-      },
-      [&](int row, int64_t column, Sum sum) {
-        if (!is_wanted(args, row)) return;
-        static_cast<T*>(args.out)[(row - args.first_row) * args.columns + column] =
-            narrow<T>(sum.value);
-      });
-}
-
 template <typename T, int kCount, int kLanes>
 Status launch_items(cudaStream_t stream, const SumArgs& args) {
   dim3 grid;
@@ -148,10 +124,8 @@ Status run(cudaStream_t stream, const SumArgs& args) {
   } else {
     JAXDIRECT_RETURN_IF_ERROR((launch_items<T, kCount, 32>(stream, args)));
   }
-  if (args.lists.num_heavy == 0) return Status::ok();
-  add_partials<T><<<join_grid(args.lists, args.columns), 32 * kJoinWarps, 0, stream>>>(args);
-  JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaGetLastError(), "aggregate");
-  return Status::ok();
+  return launch_join<T>(stream, {args.lists, args.partials, args.columns, static_cast<T*>(args.out),
+                                 args.first_row, args.num_out});
 }
 
 }  // namespace

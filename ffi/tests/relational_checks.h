@@ -119,6 +119,9 @@ struct HostLists {
   int64_t entries() const { return static_cast<int64_t>(indices.size()); }
 };
 
+// The most entries of an item, and of a slot.
+inline constexpr int64_t kPiece = 64;
+
 // Rows of random lengths, a few heavy; `padding` entries belong to no row.
 HostLists random_lists(int64_t rows, int64_t most, int64_t targets, int64_t padding = 0);
 

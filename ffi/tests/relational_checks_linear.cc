@@ -119,6 +119,7 @@ void check_case(Launcher& launcher, FloatType type, const LinearCase& is, bool s
   args.nodes = nodes.data();
   args.num_first = data.num_first;
   args.scatter = is.scatter;
+  args.fill = true;
   args.num_out = data.num_out;
   args.type = type;
   args.precision = is.precision;

@@ -9,8 +9,8 @@
 namespace jaxdirect::relational::checks {
 namespace {
 
-// The division of rows into items that lists.h describes.
-void divide(HostLists* lists) {
+// The division of rows into items that lists.h describes, of at most `piece` entries each.
+void divide(int64_t piece, HostLists* lists) {
   const auto add_item = [&](int64_t row, int64_t begin, int64_t end, int64_t code) {
     for (const int64_t number : {row, begin, end, code}) {
       lists->items.push_back(static_cast<int32_t>(number));
@@ -19,10 +19,10 @@ void divide(HostLists* lists) {
   const Ints& indptr = lists->indptr;
   for (int64_t row = 0; row < lists->rows();) {
     const int64_t begin = indptr[row];
-    if (indptr[row + 1] - begin > kPiece) {
+    if (indptr[row + 1] - begin > piece) {
       const int64_t first = lists->num_partials;
-      for (int64_t at = begin; at < indptr[row + 1]; at += kPiece) {
-        add_item(row, at, std::min<int64_t>(at + kPiece, indptr[row + 1]), ~lists->num_partials++);
+      for (int64_t at = begin; at < indptr[row + 1]; at += piece) {
+        add_item(row, at, std::min<int64_t>(at + piece, indptr[row + 1]), ~lists->num_partials++);
       }
       for (const int64_t number : {row, first, lists->num_partials - first}) {
         lists->heavy.push_back(static_cast<int32_t>(number));
@@ -31,7 +31,7 @@ void divide(HostLists* lists) {
       continue;
     }
     int64_t last = row + 1;
-    while (last < lists->rows() && last - row < kItemRows && indptr[last + 1] - begin <= kPiece) {
+    while (last < lists->rows() && last - row < kItemRows && indptr[last + 1] - begin <= piece) {
       ++last;
     }
     add_item(row, begin, indptr[last], last - row);
@@ -54,7 +54,7 @@ HostLists random_lists(int64_t rows, int64_t most, int64_t targets, int64_t padd
     lists.indices.push_back(static_cast<int32_t>(astray ? -1 : uniform(0, targets - 1)));
   }
   lists.indices.insert(lists.indices.end(), padding, -1);
-  divide(&lists);
+  divide(most > kPiece && uniform(0, 1) == 0 ? 8 : kPiece, &lists);
   return lists;
 }
 

@@ -48,13 +48,6 @@ def _additive_fwd(
     return out, (rows, queries, plan, out, log_sum_exp)
 
 
-def _stats(cotangent: Array, out: Array, log_sum_exp: Array, heads: int) -> Array:
-    """What every edge of a node needs: its log-sum-exp and <cotangent, out>, head by head."""
-    product = cotangent.astype(log_sum_exp.dtype) * out.astype(log_sum_exp.dtype)
-    delta = product.reshape(out.shape[0], heads, out.shape[1] // heads).sum(-1)
-    return jnp.concatenate([log_sum_exp, delta], 1)
-
-
 def _additive_bwd(options: AttentionOptions, residual: tuple, cotangent: Array) -> tuple:
     rows, queries, plan, out, log_sum_exp = residual
     rows_grad, score_grad = attend_gradient(
@@ -62,7 +55,8 @@ def _additive_bwd(options: AttentionOptions, residual: tuple, cotangent: Array) 
         queries,
         plan.dst_slots,
         cotangent,
-        _stats(cotangent, out, log_sum_exp, options.heads),
+        out,
+        log_sum_exp,
         plan.src_tiles.far,
         plan.src_tiles.far_edges,
         score=ADDITIVE,
@@ -112,7 +106,8 @@ def _dot_bwd(options: AttentionOptions, residual: tuple, cotangent: Array) -> tu
         queries,
         None,
         cotangent,
-        _stats(cotangent, out, log_sum_exp, options.heads),
+        out,
+        log_sum_exp,
         plan.src_tiles.far,
         plan.src_tiles.far_edges,
         score=DOT,

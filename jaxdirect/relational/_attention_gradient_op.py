@@ -15,10 +15,12 @@ from jaxdirect.relational._lists import Lists
 
 
 def _gradient_results(platform: str, *operands: Any, heads: int, **_: Any) -> list:
-    rows, indices = operands[0], operands[6]
+    rows, cotangent, indices = operands[0], operands[3], operands[7]
+    wide = _call.accumulator(rows.dtype)
     return [
         jax.ShapeDtypeStruct(rows.shape, rows.dtype),
-        jax.ShapeDtypeStruct((indices.shape[0], heads), _call.accumulator(rows.dtype)),
+        jax.ShapeDtypeStruct((indices.shape[0], heads), wide),
+        jax.ShapeDtypeStruct((cotangent.shape[0], 2 * heads), wide),
     ]
 
 
@@ -27,7 +29,8 @@ def _gradient_reference(
     queries: Array,
     query_rows: Array,
     cotangent: Array,
-    stats: Array,
+    out: Array,
+    log_sum_exp: Array,
     indptr: Array,
     indices: Array,
     items: Array,
@@ -51,14 +54,16 @@ def _gradient_reference(
     valid = (indices >= 0) & (indices < cotangent.shape[0]) & (edges >= 0)
     valid &= (edges < num_entries) & (query_of >= 0) & (query_of < queries.shape[0])
     scores = scores_of(gathered, queries, query_of, score, heads, columns, negative_slope)
-    node_stats = _call.take_rows(stats, indices).astype(wide)
-    shifted = jnp.where(valid[:, None], scores - node_stats[:, :heads], 0)
+    log_sum = _call.take_rows(log_sum_exp, indices).astype(wide)
+    by_head = (cotangent.shape[0], heads, columns // heads)
+    deltas = (cotangent.astype(wide) * out.astype(wide)).reshape(by_head).sum(-1)
+    shifted = jnp.where(valid[:, None], scores - log_sum, 0)
     weights = jnp.where(valid[:, None], jnp.exp(shifted), 0)
     above = _call.take_rows(cotangent, indices).astype(wide)
     values = values_of(gathered, score, columns).astype(wide)
     by_head = (num_entries, heads, columns // heads)
     products = (above * values).reshape(by_head).sum(-1)
-    score_grad = weights * (products - node_stats[:, heads:])
+    score_grad = weights * (products - _call.take_rows(deltas, indices))
     if score == ADDITIVE:
         score_grad = jnp.where(scores > 0, score_grad, score_grad * negative_slope)
     value_grad = (above.reshape(by_head) * weights[:, :, None]).reshape(num_entries, columns)
@@ -95,7 +100,8 @@ def attend_gradient(
     queries: Array,
     query_rows: Array | None,
     cotangent: Array,
-    stats: Array,
+    out: Array,
+    log_sum_exp: Array,
     far: Lists,
     edges: Array,
     *,
@@ -105,14 +111,18 @@ def attend_gradient(
     negative_slope: float = 0.0,
     implementation: str = "auto",
 ) -> tuple[Array, Array]:
-    """Gradients of the rows, and of each edge's score: float32 `[num_edges, heads]`."""
+    """Gradients of the rows, and of each edge's score: float32 `[num_edges, heads]`.
+
+    `out` and `log_sum_exp` are the forward's results. What is no edge may have any score gradient.
+    """
     rows_grad, score_grad = _call.call(
         _gradient_op,
         rows,
         queries,
         _call.empty(jnp.int32) if query_rows is None else query_rows,
         cotangent,
-        stats,
+        out,
+        log_sum_exp,
         far.indptr,
         far.indices,
         far.items,

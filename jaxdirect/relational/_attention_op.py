@@ -56,7 +56,8 @@ def _results(platform: str, *operands: Any, heads: int, columns: int, **attribut
     return [
         jax.ShapeDtypeStruct((num_nodes, columns), rows.dtype),
         jax.ShapeDtypeStruct((num_nodes, heads), _call.accumulator(rows.dtype)),
-        jax.ShapeDtypeStruct((partials, columns + 2 * heads), jnp.float32),
+        # As partial_width in ffi/relational/attention.h.
+        jax.ShapeDtypeStruct((partials, columns + -(-heads // 2) * 4), jnp.float32),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 import time
@@ -40,7 +41,7 @@ def build(
         "outgoing_edges": jnp.asarray(plan["outgoing_edges"]),
         "sums": sums,
         "attention": _attention(plan["attention"], sums.tiles) if attention else None,
-        "node_tiles": None if edges.ntype is None else _tiles(plan["node_tiles"]),
+        "node_tiles": None if edges.ntype is None else _node_tiles(plan["node_tiles"]),
         "ntype": None if edges.ntype is None else jnp.array(edges.ntype),  # may be the caller's
         "relation_counts": jnp.asarray(np.stack(counts, axis=1)),
         "num_src": edges.num_nodes,
@@ -91,6 +92,10 @@ def _lists(part: dict[str, Any]) -> Lists:
 
 def _tiles(part: dict[str, Any]) -> Tiles:
     return Tiles(**_arrays(part | {"far": _lists(part["far"])}))
+
+
+def _node_tiles(part: dict[str, Any]) -> Tiles:
+    return dataclasses.replace(_tiles(part), covers_nodes=True)
 
 
 def _sums(part: dict[str, Any]) -> Sums:

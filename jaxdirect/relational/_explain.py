@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from jaxdirect.relational._lists import Lists, Tiles
+from jaxdirect.relational._lists import Lists, Tiles, piece_of
 
 if TYPE_CHECKING:
     from jaxdirect.relational.graph import RelGraph
@@ -96,6 +96,7 @@ def _heavy(graph: RelGraph) -> list[str]:
         indptr = np.asarray(lists.indptr)
         longest = int(np.diff(indptr).max(initial=0))
         count = int((np.asarray(lists.heavy)[:, 0] >= 0).sum())
-        return f"{name}: {count:,} heavy nodes (more than 64 edges), the longest of {longest:,}"
+        most = piece_of(lists.num_entries)
+        return f"{name}: {count:,} heavy nodes (more than {most} edges), the longest of {longest:,}"
 
     return [line("incoming", graph.incoming), line("outgoing", graph.outgoing)]

@@ -54,6 +54,7 @@ def _linear_reference(
     first_by_node: int,
     second_by_node: int,
     scatter: int,
+    fill: int,
     num_out: int,
     precision: int,
 ) -> tuple[Array]:
@@ -115,6 +116,7 @@ def linear(
         first_by_node=first[1],
         second_by_node=other[1],
         scatter=num_out is not None,
+        fill=not tiles.covers_nodes,
         num_out=num_out or 0,
         precision=precision,
         implementation=implementation,

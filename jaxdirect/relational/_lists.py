@@ -9,9 +9,16 @@ from jaxtyping import Array, Int
 
 from jaxdirect.hostmem._checks import describe
 
-PIECE = 64  # the most entries that one work item sums
 ITEM_ROWS = 32  # the most rows in an item
 TILE = 64  # slots in a tile
+_PIECES = (64, 32, 16)
+_MANY_ITEMS = 1 << 14
+
+
+def piece_of(num_entries: int) -> int:
+    """The most entries that one item of so many entries sums, as in ffi/relational/lists.h."""
+    fits = (piece for piece in _PIECES if piece * _MANY_ITEMS <= num_entries)
+    return next(fits, _PIECES[-1])
 
 
 @jax.tree_util.register_dataclass
@@ -20,9 +27,9 @@ class Lists:
     """Rows that each sum entries, in CSR, cut into items of like size.
 
     Item `(row, begin, end, code)`: with `code >= 1` the entries `[begin, end)` of `code` whole
-    rows from `row` on; with `code < 0` a piece of one heavy row (more than `PIECE` entries),
-    whose result is partial number `~code`; with `code == 0` no work. Entries from `indptr[-1]`
-    on belong to no row and to no item.
+    rows from `row` on; with `code < 0` a piece of one heavy row (more than `piece_of(num_entries)`
+    entries), whose result is partial number `~code`; with `code == 0` no work. Entries from
+    `indptr[-1]` on belong to no row and to no item.
 
     Attributes:
         indptr: `[num_rows + 1]`, row v has the entries `[indptr[v], indptr[v + 1])`.
@@ -57,7 +64,8 @@ class Lists:
 class Tiles:
     """Compact rows of a typed linear map, 64 slots a tile.
 
-    A slot is a (near node, weight) pair, or a piece of one with more than `PIECE` edges.
+    A slot is a (near node, weight) pair, or a piece of one with more than
+    `piece_of(num_edges)` edges.
     Slot s lies in tile `s // 64`. Tiles follow one another by the window of 2^16 nodes that their
     first near node is in, then by weight, then by near node.
 
@@ -70,6 +78,7 @@ class Tiles:
         chunks: `[num_chunks, 3]`: weight, begin, end: runs of `weight_tiles`. Weight -1: no work.
         chunk_indptr: `[num_weights + 1]`, the chunks of each weight.
         num_direct: tiles whose near node is the edges' source; they come first.
+        covers_nodes: whether every node is known to have a slot.
     """
 
     nodes: Int[Array, " slots"]
@@ -80,6 +89,7 @@ class Tiles:
     chunks: Int[Array, "chunks 3"]
     chunk_indptr: Int[Array, " weights_plus_one"]
     num_direct: int = dataclasses.field(metadata={"static": True})
+    covers_nodes: bool = dataclasses.field(default=False, metadata={"static": True})
 
     def __repr__(self) -> str:
         return describe(self)

@@ -78,6 +78,9 @@ def _lookup_bwd(residual: tuple[Array, int], cotangent: Array) -> tuple[Array, N
     index, num_rows = residual
     # A product with zeros and ones instead of a scatter, whose order is not fixed on a GPU.
     chosen = (index[:, None] == jnp.arange(num_rows)[None]).astype(cotangent.dtype)
+    if num_rows == 1:  # where a sum is faster
+        chosen = chosen.reshape(-1, *(1,) * (cotangent.ndim - 1))
+        return (cotangent * chosen).sum(0, keepdims=True), None
     precision = jax.lax.Precision.HIGHEST
     return jnp.tensordot(chosen, cotangent, axes=(0, 0), precision=precision), None
 

@@ -10,23 +10,24 @@ from jaxdirect.hostmem.gather import gather
 from jaxdirect.hostmem.sample import SampledNeighbors
 from jaxdirect.relational import _checks
 from jaxdirect.relational._device_tiles import order_by_weight, tile_chunks, tiles_by_type
-from jaxdirect.relational._lists import ITEM_ROWS, PIECE, TILE, Lists, Tiles
+from jaxdirect.relational._lists import ITEM_ROWS, TILE, Lists, Tiles, piece_of
 from jaxdirect.relational._parts import Attention, Sums
 from jaxdirect.relational.graph import RelGraph
 
 
 def _items(num_rows: int, length: int) -> tuple[np.ndarray, np.ndarray, int]:
     """Items, heavy rows and the number of partials for rows of `length` entries each."""
-    if length <= PIECE:
-        rows = min(ITEM_ROWS, PIECE // length) if length else ITEM_ROWS
+    most = piece_of(num_rows * length)
+    if length <= most:
+        rows = min(ITEM_ROWS, most // length) if length else ITEM_ROWS
         first = np.arange(0, num_rows, rows)
         code = np.minimum(rows, num_rows - first)
         items = np.stack([first, first * length, (first + code) * length, code], 1)
         return items.astype(np.int32), np.zeros((0, 3), np.int32), 0
-    pieces = -(-length // PIECE)
+    pieces = -(-length // most)
     row, piece = np.divmod(np.arange(num_rows * pieces), pieces)
-    begin = row * length + piece * PIECE
-    end = np.minimum(begin + PIECE, (row + 1) * length)
+    begin = row * length + piece * most
+    end = np.minimum(begin + most, (row + 1) * length)
     items = np.stack([row, begin, end, ~np.arange(row.size)], 1)
     first = np.arange(num_rows)
     heavy = np.stack([first, first * pieces, np.full(num_rows, pieces)], 1)

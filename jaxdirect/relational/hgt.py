@@ -63,30 +63,24 @@ def _pair_rows(x: Array, w: _Weights, graph: RelGraph, options: _Options, padded
     """Keys and values of each (source, relation) pair, `[slots, 2 * heads * padded]`."""
     plan = plan_of(graph)
     heads, head = options.heads, w.a.shape[-1]
-    # The score's factors go into the key's map: they cost nothing there.
+    # Keys and values are heads of one map. The score's factors go into it: they cost nothing there.
     a = (w.a * (w.p[:, :, None, None] / math.sqrt(head))).astype(x.dtype)
-    a, m = by_relation(a, graph), by_relation(w.m, graph)
+    blocks = by_relation(jnp.concatenate([a, w.m], 1), graph)
+    typed = jnp.concatenate([w.k, w.v], 2)
     if options.reorder:
-        keys = _times_head_blocks(lookup(w.k, plan.pair_type), a)
-        values = _times_head_blocks(lookup(w.v, plan.pair_type), m)
+        weight = _times_head_blocks(lookup(typed, plan.pair_type), blocks)
     else:
-        typed = jnp.concatenate([w.k, w.v], 2)
         x = linear_by_tiles(x, typed, graph.node_tiles, options.linear)
-        keys, values = block_diagonal(a), block_diagonal(m)
-        keys, values = (
-            jnp.pad(keys, ((0, 0), (0, keys.shape[1]), (0, 0))),
-            jnp.pad(values, ((0, 0), (values.shape[1], 0), (0, 0))),
-        )
-    weight = jnp.concatenate([pad_heads(part, heads, head, padded) for part in (keys, values)], 2)
+        weight = block_diagonal(blocks)
+    weight = pad_heads(weight, 2 * heads, head, padded)
     rows = pair_rows(x, weight, plan.src_tiles, plan.src_rows, options.linear)
     if w.k_bias is None and w.v_bias is None:
         return rows
-    biases = []
-    for bias, blocks in ((w.k_bias, a), (w.v_bias, m)):
-        given = jnp.zeros((w.k.shape[0], heads * head), x.dtype) if bias is None else bias
-        moved = _times_head_blocks(lookup(given, plan.pair_type)[:, None], blocks)[:, 0]
-        biases.append(pad_heads(moved, heads, head, padded))
-    return add_bias(rows, jnp.concatenate(biases, 1), plan.src_tiles)
+    none = jnp.zeros((w.k.shape[0], heads * head), x.dtype)
+    given = [none if bias is None else bias for bias in (w.k_bias, w.v_bias)]
+    moved = lookup(jnp.concatenate(given, 1), plan.pair_type)[:, None]
+    moved = _times_head_blocks(moved, blocks)[:, 0]
+    return add_bias(rows, pad_heads(moved, 2 * heads, head, padded), plan.src_tiles)
 
 
 @functools.partial(jax.jit, static_argnums=(3,))

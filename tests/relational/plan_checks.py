@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-PIECE, ITEM_ROWS, TILE = 64, 32, 64
+ITEM_ROWS, TILE = 32, 64
 WINDOW = 1 << 16  # near nodes whose tiles are ordered by weight
+
+
+def piece_of(num_entries):
+    """The most entries of an item: enough items for a GPU, of 16 to 64 entries."""
+    return 1 << min(max(int(num_entries) >> 14, 16), 64).bit_length() - 1
 
 
 def ends_of(lists):
@@ -25,6 +30,7 @@ def check_lists(lists, rows):
 def check_division(lists):
     """The items cover each entry once, in order, as many rows in one as it may hold."""
     ends, items = ends_of(lists), np.asarray(lists.items).tolist()
+    piece = piece_of(lists.num_entries)
     while items and items[-1] == [0, 0, 0, 0]:
         items.pop()
     row = partial = 0
@@ -36,16 +42,16 @@ def check_division(lists):
         assert begin == ends[row][0]
         if code > 0:
             assert end == ends[row + code - 1][1]
-            assert end - begin <= PIECE
+            assert end - begin <= piece
             assert code <= ITEM_ROWS
             row += code
             if row < len(ends) and code < ITEM_ROWS:  # one more row would have been too many
-                assert ends[row][1] - begin > PIECE
+                assert ends[row][1] - begin > piece
             continue
-        assert ends[row][1] - begin > PIECE
+        assert ends[row][1] - begin > piece
         first_partial = partial
         while True:
-            assert (code, end - begin) == (~partial, min(PIECE, ends[row][1] - begin))
+            assert (code, end - begin) == (~partial, min(piece, ends[row][1] - begin))
             partial += 1
             if end == ends[row][1]:
                 break
@@ -57,7 +63,7 @@ def check_division(lists):
     found = np.asarray(lists.heavy).tolist()
     assert found[: len(heavy)] == heavy
     assert all(rest == [-1, 0, 0] for rest in found[len(heavy) :])
-    assert lists.num_partials in (partial, 2 * lists.num_entries // (PIECE + 1))  # exact, padded
+    assert lists.num_partials in (partial, 2 * lists.num_entries // (piece + 1))  # exact, padded
 
 
 def check_chunks(tiles, num_weights):

@@ -6,7 +6,15 @@ from collections import defaultdict
 
 import jax
 import numpy as np
-from plan_checks import PIECE, TILE, WINDOW, check_chunks, check_lists, check_node_tiles, ends_of
+from plan_checks import (
+    TILE,
+    WINDOW,
+    check_chunks,
+    check_lists,
+    check_node_tiles,
+    ends_of,
+    piece_of,
+)
 
 
 class Oracle:
@@ -38,7 +46,7 @@ class Oracle:
         empty = set(range(self.num_relations)) - {r for r, _ in found}
         return sorted(found | {(r, 0) for r in empty})
 
-    def tiles(self, weight_of, near, most=PIECE):
+    def tiles(self, weight_of, near, most):
         """[(weight, [(near node, positions)])] in order; weight_of(p) is None: left out."""
         by_pair = defaultdict(list)
         for p, edge in enumerate(self.edges):
@@ -85,7 +93,7 @@ class Oracle:
             check_node_tiles(graph)
 
     def _check_sums(self, graph):
-        most = 1 if graph.compaction == "none" else PIECE
+        most = 1 if graph.compaction == "none" else piece_of(graph.num_edges)
         near_dst = [
             graph.compaction == "min" and self.unique(r, 0) > self.unique(r, 1)
             for r in range(self.num_relations)
@@ -148,7 +156,7 @@ class Oracle:
                 assert abs(found[key] - value) < 1e-5 * max(1, value)
 
     def _check_attention(self, graph):
-        most = 1 if graph.compaction == "none" else PIECE
+        most = 1 if graph.compaction == "none" else piece_of(graph.num_edges)
         attention, pairs = graph.attention, self.pairs()
         number = {pair: i for i, pair in enumerate(pairs)}
         room = [0] * (attention.pair_type.shape[0] - len(pairs))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plan_checks import check_division
 from plan_oracle import Oracle
 
 from jaxdirect import _ffi
@@ -46,7 +47,7 @@ CASES = {
     "fan in": ((range(100), [0] * 100, [0] * 100), 100, 1),
     "fan out": (([0] * 100, range(100), [0] * 100), 100, 1),
     "both": (([*range(100), *[0] * 100], [*[0] * 100, *range(100)], [0] * 100 + [1] * 100), 100, 2),
-    "row of 64": (([0] * 64 + [1] * 65, range(129), [0] * 129), 129, 1),
+    "row of 16": (([0] * 16 + [1] * 17, range(33), [0] * 33), 33, 1),
     "random": (random_graph(0, 1500, 100, 4), 100, 4),
     "three windows": (random_graph(1, 900, 140_000, 3), 140_000, 3),
     "sparse": (random_graph(1, 300, 5000, 7), 5000, 7),
@@ -104,7 +105,18 @@ def test_hub():
     etype = rng.integers(0, 2, 61_000)
     graph = build_and_check(src, dst, etype, 3000, 2)
     assert graph.sums.tiles.num_direct < graph.sums.tiles.num_tiles
-    assert np.asarray(graph.incoming.heavy)[0, 2] >= 60_000 // 64
+    assert np.asarray(graph.incoming.heavy)[0, 2] >= 60_000 // 16
+
+
+@pytest.mark.parametrize("piece", [16, 32, 64])
+def test_larger_graphs_have_larger_pieces(piece):
+    num_edges = (piece << 14) + 100
+    src, dst, etype = random_graph(piece, num_edges, 3000, 2, power=6.0)
+    graph = RelGraph.from_edges(src, dst, etype, num_nodes=3000, num_relations=2)
+    assert graph.attention is not None
+    for lists in (graph.incoming, graph.sums.into, graph.attention.src_tiles.far):
+        check_division(lists)
+    assert np.diff(np.asarray(graph.attention.src_tiles.far.indptr)).max() == piece
 
 
 def test_without_attention():

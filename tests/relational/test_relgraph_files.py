@@ -18,11 +18,11 @@ def test_explain():
     graph = RelGraph.from_edges([0] * 90 + [1], range(91), [0] * 90 + [2], num_nodes=91)
     text = graph.explain()
     assert re.search(r"relation +edges +\(src, r\) +\(dst, r\) +side +rows +rows/edge", text)
-    assert re.search(r"\n +0 +90 +1 +90 +src +2 +0.022\n", text)
+    assert re.search(r"\n +0 +90 +1 +90 +src +6 +0.067\n", text)
     assert re.search(r"\n +1 +0 +0 +0 +src +0 +-\n", text)
-    assert re.search(r"\n +all +91 +2 +91 +3 +0.033\n2 tiles of 64 rows hold 3 rows\n", text)
+    assert re.search(r"\n +all +91 +2 +91 +7 +0.077\n2 tiles of 64 rows hold 7 rows\n", text)
     assert "attention shares its tiles with the sums" in text
-    assert "outgoing: 1 heavy nodes (more than 64 edges), the longest of 90" in text
+    assert "outgoing: 1 heavy nodes (more than 16 edges), the longest of 90" in text
     unique = {id(leaf): leaf.nbytes for leaf in jax.tree.leaves(graph)}
     total = sum(unique.values()) - graph.relation_counts.nbytes
     assert re.search(rf"plan +{total:,} B \(", text)
