@@ -41,6 +41,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--budget", type=float, metavar="SECONDS", help="start no case that may end later")
     add("--rivals", choices=("auto", "all", "none"), default="auto", help="auto: all on a GPU")
     add("--without", default="", metavar="NAMES", help="contenders to leave out, e.g. pyg,einsum")
+    add("--again", default="", metavar="NAMES", help="of --resume, measure only these again")
     add("--rounds", type=int, metavar="N", help="rounds of each timing; default: 5, CPU 21")
     add("--flags", choices=("best", "plain"), default="best", help="XLA flags of the JAX rivals")
     add("--pyg-python", default=sys.executable, metavar="FILE", help="a Python that has PyG")
@@ -51,6 +52,8 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("give --output or --resume, not both; --resume also writes its file")
     if options.goals and not options.resume:
         parser.error("--goals judges a file: give it with --resume")
+    if options.again and not options.resume:
+        parser.error("--again goes over a file: give it with --resume")
     return options
 
 
@@ -124,8 +127,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     driver = f" (driver {run['gpu'].get('driver_version')})" if run["gpu"] else ""
     print(f"relational: {run['device']}{driver}, {run['cpu']}, commit {run['commit'][:10]}")
     print("ratios are their time / ours, forward / training; floors are at 4.8 TB/s", flush=True)
-    without = set(filter(None, options.without.split(",")))
-    ctx = Context(platform, with_rivals, without, options.pyg_python, options.rounds)
+    without, again = (set(filter(None, o.split(","))) for o in (options.without, options.again))
+    ctx = Context(platform, with_rivals, without, again, options.pyg_python, options.rounds)
+    if again:  # those that can be: plans are no layers, and PyG has a process of its own
+        cases = [c for c in cases if c.kind == "layer" and results.done(c.name)]
     failed = run_all(ctx, cases, results, notes, started, options.budget)
     if on_gpu:
         run["gpu_after"] = machine.gpu_state()
@@ -142,7 +147,7 @@ def run_all(
     from relational_peers.cases import fits
 
     left = lambda: float("inf") if budget is None else budget - time.monotonic() + started  # noqa: E731
-    todo = [c for c in cases if not results.done(c.name)]
+    todo = [c for c in cases if ctx.again or not results.done(c.name)]
     pyg = [c for c in todo if c.kind == "pyg"]
     failed = 0
     if pyg:
@@ -183,6 +188,8 @@ def measure(case: Any, ctx: Any, results: Any) -> bool:
             record = run.plan_case(ctx, case)
         else:
             record = run.layer_case(ctx, case)
+            if ctx.again:
+                run.keep_others(record, results.data["cases"][case.name])
             report.derive(record)
     except Exception as error:  # one case's failure must not lose the others
         record = {"error": f"{type(error).__name__}: {error}"}

@@ -30,6 +30,7 @@ class Context:
         platform: "cuda" or "cpu".
         rivals: whether plain-JAX rivals take part.
         without: contenders to leave out.
+        again: the only contenders to measure, or none to measure all.
         pyg_python: the Python that PyG's process runs.
         rounds: of each timing, or None for the platform's number.
     """
@@ -37,10 +38,15 @@ class Context:
     platform: str
     rivals: bool
     without: set[str]
+    again: set[str]
     pyg_python: str = sys.executable
     rounds: int | None = None
     _graph: graphs.Graph | None = None
     _plan: tuple[str, Any, dict[str, Any]] | None = None
+
+    def takes(self, name: str) -> bool:
+        """Whether a contender takes part."""
+        return name not in self.without and (not self.again or name in self.again)
 
     def graph(self, name: str) -> graphs.Graph:
         """The graph; the last one is kept."""
@@ -90,10 +96,10 @@ def layer_case(ctx: Context, case: Case) -> dict[str, Any]:
         )
 
     for name, implementation in ((OURS, "native"), (REFERENCE, "reference")):
-        if name not in ctx.without and not (case.ablation and name == REFERENCE):
+        if ctx.takes(name) and not (case.ablation and name == REFERENCE):
             add(name, ours.layer(problem, implementation, case.precision, case.reorder), plan)
     for kind in peers_jax.KINDS if ctx.rivals and case.rivals and case.model in LAYERS else ():
-        if kind in ctx.without:
+        if not ctx.takes(kind):
             continue
         if (why := peers_jax.refuse(kind, problem)) is not None:
             skipped[kind] = why
@@ -111,6 +117,16 @@ def layer_case(ctx: Context, case: Case) -> dict[str, Any]:
     for program in programs:
         program.drop()
     return record
+
+
+def keep_others(record: dict[str, Any], before: dict[str, Any]) -> None:
+    """Adds the contenders of an earlier record that were not measured again, and their runs."""
+    others = {k: v for k, v in before["contenders"].items() if k not in record["contenders"]}
+    record["runs_of_others"] = {
+        k: before.get("runs_of_others", {}).get(k, before["run"]) for k in others
+    }
+    record["contenders"] |= others
+    record["difference"] = before["difference"] | record["difference"]
 
 
 def _refused(why: str) -> dict[str, Any]:

@@ -55,7 +55,7 @@ struct AttentionBackwardArgs {
   const void* queries = nullptr;  // [num_queries, query_width]
   int64_t num_queries = 0;
   int64_t query_width = 0;
-  const int32_t* query_rows = nullptr;  // [num_edges] by edge (additive); null (dot): the node
+  const int32_t* query_rows = nullptr;  // [num_entries] (additive); null (dot): the node
   const void* cotangent = nullptr;      // [num_nodes, columns]
   int64_t num_nodes = 0;
   const void* out = nullptr;           // [num_nodes, columns], the forward's result

@@ -107,7 +107,7 @@ __global__ void __launch_bounds__(kWorkThreads, kChunks > 1            ? 1
                            fetched.first < args.lists.num_entries;
         if (!known) fetched.index = -1;
         if constexpr (!kDot) {
-          fetched.second = known ? __ldg(args.query_rows + fetched.first) : -1;
+          fetched.second = __ldg(args.query_rows + entry);
           if (fetched.second < 0 || fetched.second >= args.num_queries) fetched.index = -1;
         }
         return fetched;

@@ -74,14 +74,7 @@ class AttentionGradient {
     const int64_t edge = args_.edges[entry];
     if (!in_range(edge, args_.lists.num_entries)) return;
     __builtin_prefetch(args_.score_grad + edge * args_.heads, 1);
-    if (!dot_) __builtin_prefetch(args_.query_rows + edge);
-  }
-
-  void prefetch_query(int64_t entry) const {
-    if (dot_ || entry >= args_.lists.num_entries) return;
-    const int64_t edge = args_.edges[entry];
-    if (!in_range(edge, args_.lists.num_entries)) return;
-    const int64_t row = args_.query_rows[edge];
+    const int64_t row = dot_ ? -1 : args_.query_rows[entry];
     if (in_range(row, args_.num_queries)) {
       __builtin_prefetch(static_cast<const T*>(args_.queries) + row * args_.query_width);
     }
@@ -95,11 +88,10 @@ class AttentionGradient {
     int64_t count = 0;
     for (int64_t entry = begin; entry < end; ++entry) {
       prefetch_entry(entry + prefetch_.ahead());
-      prefetch_query(entry + prefetch_.ahead() / 2);
       const int64_t node = args_.lists.indices[entry];
       const int64_t edge = args_.edges[entry];
       if (!in_range(node, args_.num_nodes) || !in_range(edge, args_.lists.num_entries)) continue;
-      const int64_t query_row = dot_ ? node : args_.query_rows[edge];
+      const int64_t query_row = dot_ ? node : args_.query_rows[entry];
       if (!in_range(query_row, args_.num_queries)) continue;
       const T* query = static_cast<const T*>(args_.queries) + query_row * args_.query_width;
       const T* cotangent = static_cast<const T*>(args_.cotangent) + node * args_.columns;

@@ -62,6 +62,7 @@ struct PlanSums {
 struct PlanAttention {
   PlanTiles src_tiles, dst_tiles;
   Ints src_slots, dst_slots;
+  Ints far_dst_slots;
   PlanLists src_rows, dst_rows;
   Ints pair_relation, pair_type;
   // These tiles are those of the sums, where they are, and empty here.

@@ -83,6 +83,7 @@ inline nb::dict to_dict(PlanAttention&& attention) {
   out["dst_tiles"] = unless(attention.shares_dst_tiles, std::move(attention.dst_tiles));
   out["src_slots"] = to_numpy(std::move(attention.src_slots));
   out["dst_slots"] = to_numpy(std::move(attention.dst_slots));
+  out["far_dst_slots"] = to_numpy(std::move(attention.far_dst_slots));
   out["src_rows"] = to_dict(std::move(attention.src_rows));
   out["dst_rows"] = to_dict(std::move(attention.dst_rows));
   out["pair_relation"] = to_numpy(std::move(attention.pair_relation));

@@ -84,6 +84,11 @@ void Planner::link_attention() {
   list(attention.shares_dst_tiles, attention.dst_tiles, &attention.dst_rows);
   if (attention.shares_src_tiles) attention.src_slots = std::move(sum_slots_);
   if (attention.shares_dst_tiles) attention.dst_slots = std::move(sum_slots_);
+  const PlanTiles& tiles = attention.shares_src_tiles ? plan_.sums.tiles : attention.src_tiles;
+  attention.far_dst_slots.resize(room_);
+  each(room_, [&](int64_t entry) {
+    attention.far_dst_slots[entry] = attention.dst_slots[tiles.far_edges[entry]];
+  });
 }
 
 Status Planner::divide_all() {

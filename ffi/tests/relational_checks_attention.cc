@@ -175,7 +175,7 @@ void compare(const BackwardData<T>& data, FloatType type, const Results<T, float
     const T* row = data.rows.data() + slot * is.width();
     for (int64_t e = data.host.indptr[slot]; e < data.host.indptr[slot + 1]; ++e) {
       const int64_t node = data.host.indices[e];
-      const int64_t query_row = data.dot ? node : data.query_rows[data.edges[e]];
+      const int64_t query_row = data.dot ? node : data.query_rows[e];
       if (node < 0 || query_row < 0 || query_row >= data.num_queries) continue;
       is_set[data.edges[e]] = true;
       const T* query = data.queries.data() + query_row * is.query_width();

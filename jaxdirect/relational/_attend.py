@@ -53,7 +53,7 @@ def _additive_bwd(options: AttentionOptions, residual: tuple, cotangent: Array) 
     rows_grad, score_grad = attend_gradient(
         rows,
         queries,
-        plan.dst_slots,
+        plan.far_dst_slots,
         cotangent,
         out,
         log_sum_exp,

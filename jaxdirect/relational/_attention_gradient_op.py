@@ -50,7 +50,7 @@ def _gradient_reference(
     gathered = _call.take_rows(rows, slots)
     query_of = indices
     if score == ADDITIVE:
-        query_of = _call.take_rows(query_rows, edges)
+        query_of = query_rows
     valid = (indices >= 0) & (indices < cotangent.shape[0]) & (edges >= 0)
     valid &= (edges < num_entries) & (query_of >= 0) & (query_of < queries.shape[0])
     scores = scores_of(gathered, queries, query_of, score, heads, columns, negative_slope)

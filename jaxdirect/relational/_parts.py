@@ -50,6 +50,7 @@ class Attention:
         dst_tiles: compact rows near the destination, far the sources; a weight is a relation.
         src_slots: `[num_edges]`, each edge's slot in `src_tiles`, in destination order.
         dst_slots: `[num_edges]`, each edge's slot in `dst_tiles`, in destination order.
+        far_dst_slots: the same in the order of `src_tiles.far`.
         src_rows: rows are sources, indices their slots in `src_tiles`, ascending.
         dst_rows: rows are destinations, indices their slots in `dst_tiles`, ascending.
         pair_relation: `[num_pairs]`, the relation of each weight of `src_tiles`.
@@ -60,6 +61,7 @@ class Attention:
     dst_tiles: Tiles
     src_slots: Int[Array, " edges"]
     dst_slots: Int[Array, " edges"]
+    far_dst_slots: Int[Array, " edges"]
     src_rows: Lists
     dst_rows: Lists
     pair_relation: Int[Array, " pairs"]

@@ -189,6 +189,7 @@ def block(
         dst_tiles=dst_tiles,
         src_slots=src_slots,
         dst_slots=dst_slots,
+        far_dst_slots=dst_slots[src_tiles.far_edges],
         src_rows=_source_lists(src_slots, num_dst),
         dst_rows=_even_lists(dst_slots, num_dst, fanout),
         pair_relation=jnp.asarray(pair // types),

@@ -229,6 +229,14 @@ def test_a_tiny_graph_runs_from_end_to_end(tmp_path: Path) -> None:
     second = run_benchmark(*common, "--only", only, "--resume", str(output))
     assert second.returncode == 0
     assert json.loads(output.read_text())["cases"] == data["cases"]
+    again = ("--again", "jaxdirect,reference", "--only", "^hgt/tiny/f32/d64/h8$")
+    third = run_benchmark(*common, *again, "--resume", str(output))
+    assert third.returncode == 0
+    later = json.loads(output.read_text())["cases"]["hgt/tiny/f32/d64/h8"]
+    assert later["run"] == 2
+    assert later["runs_of_others"] == dict.fromkeys(peers_jax.KINDS, 0)
+    assert later["contenders"]["loop"] == record["contenders"]["loop"]
+    assert later["contenders"]["jaxdirect"] != record["contenders"]["jaxdirect"]
 
 
 def test_a_spent_budget_starts_nothing(tmp_path: Path) -> None:

@@ -158,6 +158,8 @@ class Oracle:
     def _check_attention(self, graph):
         most = 1 if graph.compaction == "none" else piece_of(graph.num_edges)
         attention, pairs = graph.attention, self.pairs()
+        far_slots = attention.dst_slots[attention.src_tiles.far_edges]
+        np.testing.assert_array_equal(attention.far_dst_slots, far_slots)
         number = {pair: i for i, pair in enumerate(pairs)}
         room = [0] * (attention.pair_type.shape[0] - len(pairs))
         np.testing.assert_array_equal(attention.pair_relation, [*(r for r, _ in pairs), *room])
