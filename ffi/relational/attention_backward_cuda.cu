@@ -59,11 +59,9 @@ __global__ void __launch_bounds__(kWorkThreads, kChunks > 1            ? 1
   float key_grad[kDot ? kChunks : 1][kCount] = {};
   float part = 0;
   float part_grad = 0;
-  int row = work.row;
-  int row_end = end_of(args.lists, work, row);
-  int rows_left = work.rows;
+  Rows slots(args.lists, work);
   const auto load_slot = [&] {
-    const T* from = static_cast<const T*>(args.rows) + row * args.width;
+    const T* from = static_cast<const T*>(args.rows) + slots.row * args.width;
     if constexpr (kDot) {
       columns.load(key, from);
       columns.load(value, from + args.columns);
@@ -73,7 +71,7 @@ __global__ void __launch_bounds__(kWorkThreads, kChunks > 1            ? 1
     }
   };
   const auto finish_slot = [&] {
-    T* to = static_cast<T*>(args.rows_grad) + row * args.width;
+    T* to = static_cast<T*>(args.rows_grad) + slots.row * args.width;
     if constexpr (kDot) {
       columns.store_scaled(to, key_grad, 1.0f);
       columns.store_scaled(to + args.columns, value_grad, 1.0f);
@@ -89,13 +87,10 @@ __global__ void __launch_bounds__(kWorkThreads, kChunks > 1            ? 1
     }
     columns.clear(value_grad);
     part_grad = 0;
-    if (--rows_left > 0) {
-      const int row_begin = row_end;
-      row_end = end_of(args.lists, work, ++row);
-      if (row_end > row_begin) load_slot();
-    }
+    const int begin = slots.end;
+    if (slots.advance(args.lists, work) && slots.end > begin) load_slot();
   };
-  if (row_end > work.begin) load_slot();
+  if (slots.end > work.begin) load_slot();
 
   stream<Edge<T, kScore, kChunks>, kLanes, kAhead, 2>(
       mask, work.begin, work.end,
@@ -123,7 +118,7 @@ __global__ void __launch_bounds__(kWorkThreads, kChunks > 1            ? 1
         edge->stats = __ldg(stats + int64_t{entry.index} * args.heads + head);
       },
       [&](int entry) {
-        while (entry >= row_end && rows_left > 1) finish_slot();
+        while (entry >= slots.end && slots.left > 1) finish_slot();
       },
       [&](const Edge<T, kScore, kChunks>& edge, const Entry& entry) {
         float score;
@@ -146,7 +141,7 @@ __global__ void __launch_bounds__(kWorkThreads, kChunks > 1            ? 1
         }
         if (leads) args.score_grad[int64_t{entry.first} * args.heads + head] = score_grad;
       });
-  while (rows_left > 0) finish_slot();
+  while (slots.left > 0) finish_slot();
 }
 
 // A group of lanes takes a node; stats are (log-sum-exp, <cotangent, out>), head by head.

@@ -49,11 +49,9 @@ __global__ void __launch_bounds__(kWorkThreads, kChunks > 1 ? 1 : 4)
   float largest = -INFINITY;
   float weight_sum = 0;
   Raw<T, kCount> query[kDot ? kChunks : 1];
-  int row = work.row;
-  int row_end = end_of(args.lists, work, row);
-  int rows_left = work.rows;
+  Rows nodes(args.lists, work);
   const auto load_query = [&] {
-    if constexpr (kDot) columns.load(query, queries + row * args.query_width);
+    if constexpr (kDot) columns.load(query, queries + nodes.row * args.query_width);
   };
   const auto finish_row = [&] {
     if (work.partial >= 0) {
@@ -65,18 +63,15 @@ __global__ void __launch_bounds__(kWorkThreads, kChunks > 1 ? 1 : 4)
       }
     } else {
       const float scale = weight_sum > 0 ? 1.0f / weight_sum : weight_sum;
-      columns.store_scaled(static_cast<T*>(args.out) + row * args.columns, sums, scale);
+      columns.store_scaled(static_cast<T*>(args.out) + nodes.row * args.columns, sums, scale);
       if (columns.leads_head(lane, head_lanes)) {
-        args.log_sum_exp[row * args.heads + head] = log_sum_exp(largest, weight_sum);
+        args.log_sum_exp[nodes.row * args.heads + head] = log_sum_exp(largest, weight_sum);
       }
     }
     columns.clear(sums);
     largest = -INFINITY;
     weight_sum = 0;
-    if (--rows_left > 0) {
-      row_end = end_of(args.lists, work, ++row);
-      load_query();
-    }
+    if (nodes.advance(args.lists, work)) load_query();
   };
   load_query();
 
@@ -104,7 +99,7 @@ __global__ void __launch_bounds__(kWorkThreads, kChunks > 1 ? 1 : 4)
         }
       },
       [&](int entry) {
-        while (entry >= row_end && rows_left > 1) finish_row();
+        while (entry >= nodes.end && nodes.left > 1) finish_row();
       },
       [&](const Edge<T, kScore, kChunks>& edge, const Entry&) {
         float score;
@@ -124,7 +119,7 @@ __global__ void __launch_bounds__(kWorkThreads, kChunks > 1 ? 1 : 4)
         columns.add(sums, weight, edge.value);
         weight_sum += weight;
       });
-  while (rows_left > 0) finish_row();
+  while (nodes.left > 0) finish_row();
 }
 
 template <typename T>

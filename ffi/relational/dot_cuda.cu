@@ -36,12 +36,10 @@ __global__ void __launch_bounds__(kWorkThreads) dot_items(const DotArgs args, in
   const T* a = static_cast<const T*>(args.a) + column;
   const T* b = static_cast<const T*>(args.b) + column;
 
-  int row = work.row;
-  int row_end = end_of(args.lists, work, row);
-  int rows_left = work.rows;
+  Rows rows(args.lists, work);
   Raw<T, kCount> left;
   left.clear();
-  if (active) left.load(a + row * args.columns);
+  if (active) left.load(a + rows.row * args.columns);
   for (int base = work.begin; base < work.end; base += kAhead) {
     Raw<T, kCount> right[kAhead];
 #pragma unroll
@@ -55,10 +53,9 @@ __global__ void __launch_bounds__(kWorkThreads) dot_items(const DotArgs args, in
     for (int i = 0; i < kAhead; ++i) {
       const int entry = base + i;
       if (entry >= work.end) break;
-      while (entry >= row_end && rows_left > 1) {
-        row_end = end_of(args.lists, work, ++row);
-        --rows_left;
-        if (active) left.load(a + row * args.columns);
+      while (entry >= rows.end && rows.left > 1) {
+        rows.advance(args.lists, work);
+        if (active) left.load(a + rows.row * args.columns);
       }
       float product = 0;
 #pragma unroll
@@ -78,18 +75,13 @@ __global__ void __launch_bounds__(kWorkThreads) dot_entries(const DotArgs args) 
   const Work work = read_work(args.lists, item);
   if (work.rows == 0) return;
   const int64_t head_columns = args.columns / args.heads;
-  int row = work.row;
-  int row_end = end_of(args.lists, work, row);
-  int rows_left = work.rows;
+  Rows rows(args.lists, work);
   for (int entry = work.begin; entry < work.end; ++entry) {
-    while (entry >= row_end && rows_left > 1) {
-      row_end = end_of(args.lists, work, ++row);
-      --rows_left;
-    }
+    while (entry >= rows.end && rows.left > 1) rows.advance(args.lists, work);
     const int index = __ldg(args.lists.indices + entry);
     float product = 0;
     if (index >= 0 && index < args.num_b) {
-      const T* a = static_cast<const T*>(args.a) + row * args.columns + head * head_columns;
+      const T* a = static_cast<const T*>(args.a) + rows.row * args.columns + head * head_columns;
       const T* b = static_cast<const T*>(args.b) + index * args.columns + head * head_columns;
       for (int64_t i = 0; i < head_columns; ++i) product += widen(a[i]) * widen(b[i]);
     }

@@ -8,8 +8,7 @@
 
 namespace jaxdirect::relational {
 
-// A block takes kJoinRows heavy rows, each with kJoinLanes threads of kCount columns. Its rows lie
-// apart, because neighbours are often of one size, and the longest take long.
+// A block takes kJoinRows heavy rows, each with kJoinLanes threads of kCount columns.
 inline constexpr int kJoinRows = 16;
 inline constexpr int kJoinLanes = 16;
 inline constexpr int kJoinThreads = kJoinRows * kJoinLanes;
@@ -26,7 +25,7 @@ __device__ inline void join_rows(const Lists& lists, int64_t columns, const Load
   const int lane = threadIdx.x % kJoinLanes;
   const int group = threadIdx.x / kJoinLanes;
   const int64_t column = (int64_t{blockIdx.y} * kJoinLanes + lane) * kCount;
-  const auto row_of = [](int i) { return blockIdx.x + int64_t{i} * gridDim.x; };
+  const int64_t first = int64_t{blockIdx.x} * kJoinRows;
   const auto sum = [&](const HeavyRow& heavy, int begin, int end) {
     State state;
     if (column >= columns) return state;
@@ -35,14 +34,14 @@ __device__ inline void join_rows(const Lists& lists, int64_t columns, const Load
     return state;
   };
   HeavyRow mine;
-  if (row_of(group) < lists.num_heavy) mine = read_heavy(lists, row_of(group));
+  if (first + group < lists.num_heavy) mine = read_heavy(lists, first + group);
   if (mine.count > 0 && mine.count <= kFewPartials) {
     const State state = sum(mine, 0, mine.count);
     if (column < columns) finish(mine.row, column, state);
   }
   if (!__syncthreads_or(mine.count > kFewPartials)) return;
-  for (int i = 0; i < kJoinRows && row_of(i) < lists.num_heavy; ++i) {
-    const HeavyRow heavy = read_heavy(lists, row_of(i));
+  for (int i = 0; i < kJoinRows && first + i < lists.num_heavy; ++i) {
+    const HeavyRow heavy = read_heavy(lists, first + i);
     if (heavy.count <= kFewPartials) continue;
     const int length = (heavy.count + kJoinRows - 1) / kJoinRows;
     const int begin = min(group * length, heavy.count);

@@ -15,6 +15,7 @@
 
 #include "common/cuda.h"
 #include "relational/linear.h"
+#include "relational/pack_weight.cuh"
 #include "relational/rows_product.cuh"
 #include "relational/tile.cuh"
 
@@ -140,61 +141,6 @@ __device__ inline bool is_weight(const LinearArgs& args, int weight) {
   return weight >= 0 && weight < args.num_weights;
 }
 
-constexpr int largest_divisor(int number, int most) {
-  while (number % most != 0) --most;
-  return most;
-}
-
-// Starts copying the part of a weight from (k, column) on, zero outside, in the order of its
-// fragments; 16-bit elements, which no such copy takes, at once. A warp takes blocks of 8 by 4
-// elements, whose places lie in banks of their own two by two.
-template <typename T, typename Product>
-__device__ inline void pack_weight(T* to, const T* weight, const LinearArgs& args, int k,
-                                   int column) {
-  constexpr int kEach = kDepth * Product::kColumns / kTileThreads;
-  const int fast = threadIdx.x % 8;
-  const int slow = threadIdx.x % 32 / 8;
-  const int in_dim = static_cast<int>(args.in_dim);
-  const int out_dim = static_cast<int>(args.out_dim);
-  const auto find = [&](int i, int* at_k, int* at_column) {
-    const int block = threadIdx.x / 32 + i * (kTileThreads / 32);
-    if (args.transposed) {
-      *at_k = block % (kDepth / 8) * 8 + fast;
-      *at_column = block / (kDepth / 8) * 4 + slow;
-    } else {
-      *at_k = block / (Product::kColumns / 8) * 4 + slow;
-      *at_column = block % (Product::kColumns / 8) * 8 + fast;
-    }
-  };
-  // So many loads are on their way together.
-  constexpr int kBatch = largest_divisor(kEach, 5);
-#pragma unroll 1
-  for (int first = 0; first < kEach; first += kBatch) {
-    T values[kBatch];
-    int places[kBatch];
-#pragma unroll
-    for (int i = 0; i < kBatch; ++i) {
-      int at_k;
-      int at_column;
-      find(first + i, &at_k, &at_column);
-      places[i] = Product::place(at_k, at_column);
-      at_k += k;
-      at_column += column;
-      const int64_t at = args.transposed ? int64_t{at_column} * in_dim + at_k
-                                         : int64_t{at_k} * out_dim + at_column;
-      const bool inside = at_k < in_dim && at_column < out_dim;
-      if constexpr (sizeof(T) == 4) {
-        copy_element(to + places[i], inside ? weight + at : weight, inside);
-      } else {
-        values[i] = inside ? weight[at] : narrow<T>(0.0f);
-      }
-    }
-    if constexpr (sizeof(T) == 4) continue;
-#pragma unroll
-    for (int i = 0; i < kBatch; ++i) to[places[i]] = values[i];
-  }
-}
-
 // Writes a tile's rows, to their slots or their nodes.
 template <typename T, bool kVectors, typename Product>
 __device__ inline void store_tile(const Product& product, const LinearArgs& args, int tile,
@@ -256,10 +202,11 @@ __global__ void __launch_bounds__(kTileThreads, Layout<T, kExact, kWide, kExtra>
     const int wanted_column = weight_pieces > 1 ? 0 : step.column;
     if (is_weight(args, weight) && (weight != held_weight || wanted_column != held_column)) {
       __syncthreads();  // Nobody reads the one before any more.
+      const WeightIndex at(args);
       const T* from = static_cast<const T*>(args.weight) + weight * args.in_dim * args.out_dim;
       for (int piece = 0; piece < weight_pieces; ++piece) {
-        pack_weight<T, Product>(weights + piece * Product::kWeightSize, from, args,
-                                wanted_column + piece * kDepth, first_column);
+        pack_weight<kVectors, Product>(weights + piece * Product::kWeightSize, from, at,
+                                       wanted_column + piece * kDepth, first_column);
       }
       held_weight = weight;
       held_column = wanted_column;
@@ -329,7 +276,7 @@ template <typename T, bool kExact>
 Status run(cudaStream_t stream, const LinearArgs& args) {
   const bool vectors = args.in_dim % kVector<T> == 0 && args.out_dim % kVector<T> == 0 &&
                        aligned_to(args.x[0].data, 16) && aligned_to(args.x[1].data, 16) &&
-                       aligned_to(args.out, 16);
+                       aligned_to(args.weight, 16) && aligned_to(args.out, 16);
   if (!vectors) return launch<T, kExact, 4, true, false>(stream, args);
   if (args.out_dim <= 16) return launch<T, kExact, 0, true>(stream, args);
   if (args.out_dim <= 64) return launch<T, kExact, 2, false>(stream, args);

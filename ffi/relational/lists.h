@@ -29,8 +29,8 @@ inline int64_t piece_of(int64_t entries) {
   while (piece > kLeast && entries < piece * kManyItems) piece /= 2;
   return piece;
 }
-// The most rows in an item.
-inline constexpr int64_t kItemRows = 32;
+// The most rows in such an item.
+inline int64_t item_rows_of(int64_t entries) { return piece_of(entries) / 2; }
 // Compact rows ("slots") come in tiles of one weight each.
 inline constexpr int64_t kTile = 64;
 

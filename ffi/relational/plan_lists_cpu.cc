@@ -12,8 +12,9 @@ Status divide(bool padded, PlanLists* lists) {
   const auto num_rows = static_cast<int64_t>(indptr.size()) - 1;
   const auto num_entries = static_cast<int64_t>(lists->indices.size());
   const int64_t piece = piece_of(num_entries);
+  const int64_t item_rows = item_rows_of(num_entries);
   int64_t partials = 0;
-  items.reserve(4 * (padded ? most_items(num_rows, num_entries) : num_rows / kItemRows + 1));
+  items.reserve(4 * (padded ? most_items(num_rows, num_entries) : num_rows / item_rows + 1));
   for (int64_t row = 0; row < num_rows;) {
     const int32_t begin = indptr[row];
     if (indptr[row + 1] - begin > piece) {
@@ -27,7 +28,7 @@ Status divide(bool padded, PlanLists* lists) {
       continue;
     }
     int64_t end = row + 1;
-    const int64_t last = std::min(num_rows, row + kItemRows);
+    const int64_t last = std::min(num_rows, row + item_rows);
     while (end < last && indptr[end + 1] - begin <= piece) ++end;
     for (const int64_t part : {row, int64_t{begin}, int64_t{indptr[end]}, end - row}) {
       items.push_back(part);

@@ -15,10 +15,10 @@ inline int64_t most_heavy(int64_t entries) { return entries / (piece_of(entries)
 // A row of a piece and one entry has two pieces, and no row has more for its entries.
 inline int64_t most_partials(int64_t entries) { return 2 * entries / (piece_of(entries) + 1); }
 
-// An item ends at kItemRows rows, where it and the next row have more than a piece of entries
+// An item ends at the most rows, where it and the next row have more than a piece of entries
 // (which count for two items at most), or before a heavy row.
 inline int64_t most_items(int64_t rows, int64_t entries) {
-  return rows == 0 ? 0 : rows / kItemRows + 3 * entries / (piece_of(entries) + 1) + 1;
+  return rows == 0 ? 0 : rows / item_rows_of(entries) + 3 * entries / (piece_of(entries) + 1) + 1;
 }
 
 // A (node, weight) pair has a slot, and one more for each full piece of its edges.

@@ -27,6 +27,7 @@ class RowsProduct {
 
  public:
   static constexpr int kColumns = 16 * kTiles;
+  static constexpr int kWideColumns = 32 * kWide;  // those before the extra ones
   static constexpr int kWeightSize = kDepth * kColumns;
   // Rows of shared memory lie so far apart that a fragment meets no bank twice.
   static constexpr int kRowStride = kDepth + (kFloat ? 8 : 16);

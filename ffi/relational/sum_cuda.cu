@@ -37,9 +37,7 @@ __global__ void __launch_bounds__(kWorkThreads, 4) sum_items(const SumArgs args)
   T* out = static_cast<T*>(args.out) + column;
 
   float sums[kCount] = {};
-  int row = work.row;
-  int row_end = end_of(args.lists, work, row);
-  int rows_left = work.rows;
+  Rows rows(args.lists, work);
   const auto finish_row = [&] {
     if (work.partial >= 0) {
       if (active) {
@@ -48,14 +46,14 @@ __global__ void __launch_bounds__(kWorkThreads, 4) sum_items(const SumArgs args)
         for (int i = 0; i < kCount; ++i) partial[i] = sums[i];
       }
     } else {
-      const int64_t to = row - args.first_row;
+      const int64_t to = rows.row - args.first_row;
       if (active && to >= 0 && to < args.num_out) {
         store<T, kCount>(out + to * args.columns, sums);
       }
     }
 #pragma unroll
     for (int i = 0; i < kCount; ++i) sums[i] = 0;
-    if (--rows_left > 0) row_end = end_of(args.lists, work, ++row);
+    rows.advance(args.lists, work);
   };
 
   struct Data {
@@ -86,13 +84,13 @@ __global__ void __launch_bounds__(kWorkThreads, 4) sum_items(const SumArgs args)
         if (head_weights) data->weight = __ldg(args.weights + entry.first * args.heads + head);
       },
       [&](int entry) {
-        while (entry >= row_end && rows_left > 1) finish_row();
+        while (entry >= rows.end && rows.left > 1) finish_row();
       },
       [&](const Data& data, const Entry&) {
 #pragma unroll
         for (int j = 0; j < kCount; ++j) sums[j] += data.weight * data.row[j];
       });
-  while (rows_left > 0) finish_row();
+  while (rows.left > 0) finish_row();
 }
 
 template <typename T, int kCount, int kLanes>

@@ -35,11 +35,17 @@ __device__ inline void copy_piece(void* to, const void* from, bool real) {
                "l"(from), "r"(real ? 16 : 0));
 }
 
-// The same of 4 bytes.
-__device__ inline void copy_element(void* to, const void* from, bool real) {
+// The same of a float, and of two.
+__device__ inline void copy_element(float* to, const float* from, bool real) {
   asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(
                    static_cast<uint32_t>(__cvta_generic_to_shared(to))),
                "l"(from), "r"(real ? 4 : 0));
+}
+
+__device__ inline void copy_pair(float* to, const float* from, bool real) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(
+                   static_cast<uint32_t>(__cvta_generic_to_shared(to))),
+               "l"(from), "r"(real ? 8 : 0));
 }
 
 // The copies started since the last call are a group.

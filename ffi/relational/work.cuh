@@ -43,6 +43,23 @@ __device__ inline int end_of(const Lists& lists, const Work& work, int row) {
   return min(max(__ldg(lists.indptr + row + 1), work.begin), work.end);
 }
 
+// The rows of an item, one after the other.
+struct Rows {
+  __device__ Rows(const Lists& lists, const Work& work)
+      : row(work.row), left(work.rows), end(end_of(lists, work, work.row)) {}
+
+  // To the next row, if there is one.
+  __device__ bool advance(const Lists& lists, const Work& work) {
+    if (--left <= 0) return false;
+    end = end_of(lists, work, ++row);
+    return true;
+  }
+
+  int row;
+  int left;  // this one and those behind it
+  int end;   // of its entries
+};
+
 // A heavy row and its partials, checked.
 struct HeavyRow {
   int row = 0;

@@ -121,6 +121,7 @@ struct HostLists {
 
 // The most entries of an item, and of a slot.
 inline constexpr int64_t kPiece = 64;
+inline constexpr int64_t kItemRows = 32;
 
 // Rows of random lengths, a few heavy; `padding` entries belong to no row.
 HostLists random_lists(int64_t rows, int64_t most, int64_t targets, int64_t padding = 0);

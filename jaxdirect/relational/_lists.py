@@ -9,7 +9,6 @@ from jaxtyping import Array, Int
 
 from jaxdirect.hostmem._checks import describe
 
-ITEM_ROWS = 32  # the most rows in an item
 TILE = 64  # slots in a tile
 _PIECES = (64, 32, 16)
 _MANY_ITEMS = 1 << 14
@@ -19,6 +18,11 @@ def piece_of(num_entries: int) -> int:
     """The most entries that one item of so many entries sums, as in ffi/relational/lists.h."""
     fits = (piece for piece in _PIECES if piece * _MANY_ITEMS <= num_entries)
     return next(fits, _PIECES[-1])
+
+
+def item_rows_of(num_entries: int) -> int:
+    """The most rows in such an item."""
+    return piece_of(num_entries) // 2
 
 
 @jax.tree_util.register_dataclass

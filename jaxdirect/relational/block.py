@@ -10,16 +10,16 @@ from jaxdirect.hostmem.gather import gather
 from jaxdirect.hostmem.sample import SampledNeighbors
 from jaxdirect.relational import _checks
 from jaxdirect.relational._device_tiles import order_by_weight, tile_chunks, tiles_by_type
-from jaxdirect.relational._lists import ITEM_ROWS, TILE, Lists, Tiles, piece_of
+from jaxdirect.relational._lists import TILE, Lists, Tiles, item_rows_of, piece_of
 from jaxdirect.relational._parts import Attention, Sums
 from jaxdirect.relational.graph import RelGraph
 
 
 def _items(num_rows: int, length: int) -> tuple[np.ndarray, np.ndarray, int]:
     """Items, heavy rows and the number of partials for rows of `length` entries each."""
-    most = piece_of(num_rows * length)
+    most, rows = piece_of(num_rows * length), item_rows_of(num_rows * length)
     if length <= most:
-        rows = min(ITEM_ROWS, most // length) if length else ITEM_ROWS
+        rows = min(rows, most // max(length, 1))
         first = np.arange(0, num_rows, rows)
         code = np.minimum(rows, num_rows - first)
         items = np.stack([first, first * length, (first + code) * length, code], 1)
@@ -44,8 +44,9 @@ def _source_lists(indices: Array, num_dst: int) -> Lists:
     """Rows are sources: the destinations themselves have no entry, every other source has one."""
     num_rows = num_dst + indices.shape[0]
     indptr = np.maximum(np.arange(num_rows + 1) - num_dst, 0).astype(np.int32)
-    first = np.arange(0, num_rows, ITEM_ROWS)
-    last = np.minimum(first + ITEM_ROWS, num_rows)
+    rows = item_rows_of(indices.shape[0])
+    first = np.arange(0, num_rows, rows)
+    last = np.minimum(first + rows, num_rows)
     items = np.stack([first, indptr[first], indptr[last], last - first], 1).astype(np.int32)
     heavy = jnp.zeros((0, 3), jnp.int32)
     return Lists(jnp.asarray(indptr), indices, jnp.asarray(items), heavy, 0)
@@ -60,9 +61,10 @@ def _slot_lists(slots: Array, indices: Array, num_slots: int) -> tuple[Lists, Ar
     edges = jnp.full(num_edges, -1, jnp.int32)
     edges = edges.at[rank].set(jnp.arange(num_edges, dtype=jnp.int32), mode="drop")
     far = jnp.full(num_edges, -1, jnp.int32).at[rank].set(indices, mode="drop")
-    first = jnp.arange(0, num_slots, ITEM_ROWS, dtype=jnp.int32)
-    count = jnp.full_like(first, ITEM_ROWS)
-    items = jnp.stack([first, indptr[first], indptr[first + ITEM_ROWS], count], 1)
+    rows = item_rows_of(num_edges)
+    first = jnp.arange(0, num_slots, rows, dtype=jnp.int32)
+    count = jnp.full_like(first, rows)
+    items = jnp.stack([first, indptr[first], indptr[first + rows], count], 1)
     return Lists(indptr, far, items, jnp.zeros((0, 3), jnp.int32), 0), edges
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-ITEM_ROWS, TILE = 32, 64
+TILE = 64
 WINDOW = 1 << 16  # near nodes whose tiles are ordered by weight
 
 
@@ -43,9 +43,9 @@ def check_division(lists):
         if code > 0:
             assert end == ends[row + code - 1][1]
             assert end - begin <= piece
-            assert code <= ITEM_ROWS
+            assert code <= piece // 2
             row += code
-            if row < len(ends) and code < ITEM_ROWS:  # one more row would have been too many
+            if row < len(ends) and code < piece // 2:  # one more row would have been too many
                 assert ends[row][1] - begin > piece
             continue
         assert ends[row][1] - begin > piece
