@@ -15,6 +15,23 @@ inline constexpr int kJoinThreads = kJoinRows * kJoinLanes;
 // A row of so few partials is the work of its own threads; more are cut into ranges for all.
 inline constexpr int kFewPartials = 16;
 
+// The sum of the partials [begin, end), in order, kAhead of which are on their way together.
+template <typename State, int kAhead, typename Load>
+__device__ inline State add_range(const Load& load, int64_t column, int begin, int end) {
+  State state;
+#pragma unroll 1
+  for (int base = begin; base < end; base += kAhead) {
+    State loaded[kAhead];
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) loaded[i] = load(min(base + i, end - 1), column);
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      if (base + i < end) state.add(loaded[i]);
+    }
+  }
+  return state;
+}
+
 // For every heavy row and run of kCount columns: finish(row, column, state), where state is State()
 // with load(partial, column) added for each partial, in order (in ranges, whose states are then
 // added in order).
@@ -26,29 +43,25 @@ __device__ inline void join_rows(const Lists& lists, int64_t columns, const Load
   const int group = threadIdx.x / kJoinLanes;
   const int64_t column = (int64_t{blockIdx.y} * kJoinLanes + lane) * kCount;
   const int64_t first = int64_t{blockIdx.x} * kJoinRows;
-  const auto sum = [&](const HeavyRow& heavy, int begin, int end) {
-    State state;
-    if (column >= columns) return state;
-#pragma unroll 4
-    for (int i = begin; i < end; ++i) state.add(load(int64_t{heavy.first} + i, column));
-    return state;
-  };
+  const bool active = column < columns;
   HeavyRow mine;
   if (first + group < lists.num_heavy) mine = read_heavy(lists, first + group);
-  if (mine.count > 0 && mine.count <= kFewPartials) {
-    const State state = sum(mine, 0, mine.count);
-    if (column < columns) finish(mine.row, column, state);
+  if (active && mine.count > 0 && mine.count <= kFewPartials) {
+    finish(mine.row, column,
+           add_range<State, 4>(load, column, mine.first, mine.first + mine.count));
   }
   if (!__syncthreads_or(mine.count > kFewPartials)) return;
   for (int i = 0; i < kJoinRows && first + i < lists.num_heavy; ++i) {
     const HeavyRow heavy = read_heavy(lists, first + i);
     if (heavy.count <= kFewPartials) continue;
     const int length = (heavy.count + kJoinRows - 1) / kJoinRows;
-    const int begin = min(group * length, heavy.count);
-    State state = sum(heavy, begin, min(begin + length, heavy.count));
+    const int begin = heavy.first + min(group * length, heavy.count);
+    const int end = min(begin + length, heavy.first + heavy.count);
+    State state;
+    if (active) state = add_range<State, 8>(load, column, begin, end);
     ranges[group][lane] = state;
     __syncthreads();
-    if (group == 0 && column < columns) {
+    if (group == 0 && active) {
       for (int range = 1; range < kJoinRows; ++range) state.add(ranges[range][lane]);
       finish(heavy.row, column, state);
     }
