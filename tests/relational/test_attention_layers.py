@@ -47,9 +47,16 @@ def test_biases_and_reordering(reorder, rng):
     close(out, hgt(EDGES, *map(np.asarray, HGT), **biases))
 
 
-@pytest.mark.parametrize("implementation", ["native", "reference"])
-@pytest.mark.parametrize("mixed", [False, True], ids=["heads apart", "heads mixed"])
-@pytest.mark.parametrize("heads", [2, 1], ids=["two heads", "one head"])
+@pytest.mark.parametrize(
+    ("heads", "mixed", "implementation"),
+    [
+        (2, False, "native"),
+        (1, False, "native"),
+        (2, True, "native"),
+        (1, True, "native"),
+        (2, True, "reference"),
+    ],
+)
 def test_rgat_in_written_order(heads, mixed, implementation, rng):
     """Without reordering the numbers and the gradients are the same."""
     x, weight = RGAT[:2]

@@ -76,7 +76,7 @@ def test_every_array_with_node_types(case, compaction):
 
 @pytest.mark.parametrize("compaction", ["min", "src", "none"])
 @pytest.mark.parametrize("typed", [False, True])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", sorted(CASES.keys() - {"three windows"}))
 def test_every_array_with_padding(case, typed, compaction):
     edges, num_nodes, num_relations = CASES[case]
     src, dst, etype = map(list, edges)
