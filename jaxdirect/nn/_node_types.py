@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
-from jaxdirect.relational import RelGraph
+from jaxdirect.relational import RelGraph, _call
 from jaxdirect.relational._groups import gather_permuted, scatter_permuted
 from jaxdirect.relational._lists import Tiles
 from jaxdirect.relational._outer_op import outer
@@ -48,7 +46,7 @@ def stored_row_lengths(layer: str, metadata: Any, state: Mapping[str, ArrayLike]
 
 
 # The gradient is a segmented sum in a fixed order, not a scatter of every node into a few rows.
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+@_call.custom_vjp(3)
 def _type_rows(table: Array, ntype: Array, tiles: Tiles, options: Options) -> Array:
     return table[jnp.clip(ntype, 0, table.shape[0] - 1)]
 

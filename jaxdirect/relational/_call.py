@@ -10,12 +10,30 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxdirect import _ffi
+from jaxdirect import _compat, _ffi
 
 
 def custom_vjp(*nondiff_argnums: int) -> Callable[[Callable[..., Any]], Any]:
-    """`jax.custom_vjp` with static arguments, as a decorator."""
-    return functools.partial(jax.custom_vjp, nondiff_argnums=nondiff_argnums)
+    """`jax.custom_vjp` with static arguments, as a decorator.
+
+    In a `shard_map` the gradients of what all devices share are summed over them.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        inner = jax.custom_vjp(function, nondiff_argnums=nondiff_argnums)
+
+        @functools.wraps(function)
+        def call(*args: Any) -> Any:
+            places = [i for i in range(len(args)) if i not in nondiff_argnums]
+            leaves, structure = jax.tree.flatten([args[i] for i in places])
+            matched = jax.tree.unflatten(structure, _compat.match_varying(*leaves))
+            given = dict(zip(places, matched, strict=True))
+            return inner(*(given.get(i, arg) for i, arg in enumerate(args)))
+
+        call.defvjp = inner.defvjp  # type: ignore[attr-defined]
+        return call
+
+    return decorate
 
 
 def empty(dtype: Any, columns: int | None = None) -> Array:

@@ -9,9 +9,9 @@ import pytest
 
 from jaxdirect.cli import main
 from jaxdirect.cli.train import job
-from jaxdirect.cli.train.dataset import load
+from jaxdirect.cli.train.dataset import fingerprint, load
 from jaxdirect.cli.train.options import Options
-from jaxdirect.data import Graph
+from jaxdirect.data import Graph, RelationalGraph
 
 MODELS = ("rgcn", "rgat", "hgt")
 NODES, EPOCHS = 600, 40
@@ -103,6 +103,14 @@ def test_resume_is_bit_for_bit(sampled, data, tmp_path, interrupt_at, capsys):
         json.loads((tmp_path / run / record).read_text())["checksums"] for run in ("whole", "part")
     ]
     assert checksums[0] == checksums[1]
+
+
+def test_other_node_types_are_other_data():
+    def found(*ntype):
+        graph = RelationalGraph([0], [1], [0], num_nodes=2, ntype=ntype or None)
+        return fingerprint(graph, np.zeros((2, 1), np.float32))["data"]
+
+    assert len({found(), found(0, 1), found(1, 0)}) == 3
 
 
 @pytest.mark.usefixtures("no_floors")

@@ -20,17 +20,20 @@ def full_precision():
         yield
 
 
+crashes_on_empty_arguments = pytest.mark.xfail(
+    jax.__version__ == "0.11.2",
+    reason="its XLA crashes on a shard_map argument without elements",
+    run=False,
+)
+
+
 @functools.cache
 def make_mesh():
     devices = jax.devices() if len(jax.devices()) > 1 else jax.devices("cpu")
     return jax.make_mesh((2,), ("x",), axis_types=(AxisType.Auto,), devices=devices[:2])
 
 
-@pytest.mark.xfail(
-    jax.__version__ == "0.11.2",
-    reason="its XLA crashes on a shard_map argument without elements",
-    run=False,
-)
+@crashes_on_empty_arguments
 @pytest.mark.parametrize("model", MODELS)
 def test_shard_map_over_features_of_two_copies(model):
     edges = random_edges(21, 24, 90)
@@ -56,6 +59,30 @@ def test_shard_map_over_features_of_two_copies(model):
     out = layer(graph, placed, *weights)
     np.testing.assert_allclose(out[0], LAYERS[model](graph, x, *weights), atol=2e-5)
     np.testing.assert_allclose(out[1], LAYERS[model](graph, -x, *weights), atol=2e-5)
+
+
+@crashes_on_empty_arguments
+@pytest.mark.parametrize("model", MODELS)
+def test_gradients_of_shared_weights_are_summed_over_the_devices(model):
+    edges = random_edges(23, 24, 90)
+    graph = edges.plan()
+    x, *weights = (jnp.asarray(a, jnp.float32) for a in arguments(model, edges, 6, 8, 2))
+    batch = jnp.stack([x, 2 * x])
+
+    def loss(weights, graph, x):
+        return (LAYERS[model](graph, x, *weights) ** 2).sum()
+
+    def step(weights, graph, x):
+        return jax.grad(loss)(weights, graph, x[0])
+
+    split, whole = PartitionSpec("x"), PartitionSpec()
+    gradients = jax.jit(
+        jax.shard_map(step, mesh=make_mesh(), in_specs=(whole, whole, split), out_specs=whole)
+    )
+    found = gradients(weights, graph, jax.device_put(batch, NamedSharding(make_mesh(), split)))
+    parts = [jax.grad(loss)(weights, graph, x) for x in batch]
+    for got, *want in zip(found, *parts, strict=True):
+        np.testing.assert_allclose(got, sum(want), rtol=1e-4, atol=1e-4 * np.abs(got).max())
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -56,7 +56,9 @@ def _with_node_types(graph: RelationalGraph, path: Path | None) -> RelationalGra
 
 def fingerprint(graph: Graph | RelationalGraph, features: np.ndarray) -> dict[str, Any]:
     """Tells one data set from another when a run is continued."""
-    edges = ("src", "dst", "etype") if isinstance(graph, RelationalGraph) else ("indptr", "indices")
+    edges = ("indptr", "indices")
+    if isinstance(graph, RelationalGraph):
+        edges = ("src", "dst", "etype", *(() if graph.ntype is None else ("ntype",)))
     checksum = 0
     for name in (*edges, "labels", "train", "valid", "test"):
         checksum = zlib.crc32(np.ascontiguousarray(getattr(graph, name)).data, checksum)
