@@ -130,8 +130,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     without, again = (set(filter(None, o.split(","))) for o in (options.without, options.again))
     ctx = Context(platform, with_rivals, without, again, options.pyg_python, options.rounds)
     if again:  # those that can be: plans are no layers, and PyG has a process of its own
-        cases = [c for c in cases if c.kind == "layer" and results.done(c.name)]
-    failed = run_all(ctx, cases, results, notes, started, options.budget)
+        todo = [c for c in cases if c.kind == "layer" and results.done(c.name)]
+    else:
+        todo = [c for c in cases if not results.done(c.name)]
+    failed = run_all(ctx, todo, results, notes, started, options.budget)
     if on_gpu:
         run["gpu_after"] = machine.gpu_state()
     run["seconds"] = time.monotonic() - started
@@ -141,13 +143,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_all(
-    ctx: Any, cases: list[Any], results: Any, notes: list[str], started: float, budget: float | None
+    ctx: Any, todo: list[Any], results: Any, notes: list[str], started: float, budget: float | None
 ) -> int:
-    """Runs the cases that are not done and fit the budget; returns how many failed."""
+    """Runs the cases that fit the budget; returns how many failed."""
     from relational_peers.cases import fits
 
     left = lambda: float("inf") if budget is None else budget - time.monotonic() + started  # noqa: E731
-    todo = [c for c in cases if ctx.again or not results.done(c.name)]
     pyg = [c for c in todo if c.kind == "pyg"]
     failed = 0
     if pyg:

@@ -3,8 +3,8 @@
 // [num_slots, width], [num_queries, query_width], [num_nodes, columns]
 //   -> rows' gradient [num_slots, width], score gradient [num_edges, heads]
 //
-// `fill_stats` notes what every edge of a node needs: its log-sum-exp and <cotangent, out>. With a
-// = exp(score - log-sum-exp): d value += a * cotangent; d score = a (<cotangent, value> -
+// `fill_stats` notes what every edge of a node needs: its log-sum-exp and <cotangent, out>.
+// With a = exp(score - log-sum-exp): d value += a * cotangent; d score = a (<cotangent, value> -
 // <cotangent, out>). A group of kLanes lanes takes an item of slots; it keeps the slot's row and
 // its gradient in registers while the edges' cotangents (and queries, for dot) stream by, kAhead
 // in flight. A slot has at most a piece of edges, so no row is heavy. No atomics.

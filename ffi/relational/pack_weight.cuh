@@ -43,7 +43,7 @@ __device__ inline void pack_weight(float* to, const float* weight, const WeightI
     const auto copy = [&](int first, int place) {
       const bool inside = at.contains(first_k + k, first_column + first + column);
       const float* from = weight + at(first_k + k, first_column + first + column);
-      copy_pair(to + place, inside ? from : weight, inside);
+      copy_floats<2>(to + place, inside ? from : weight, inside);
     };
     const int place = Product::place(k, column);
 #pragma unroll 4
@@ -61,7 +61,7 @@ __device__ inline void pack_weight(float* to, const float* weight, const WeightI
     const int column = first / 8 * 8 + 4 * apart + first / 4 % 2 * 2 + other;
     const bool inside = at.contains(first_k + k, first_column + column);
     const float* from = weight + at(first_k + k, first_column + column);
-    copy_element(to + Product::place(k, column), inside ? from : weight, inside);
+    copy_floats<1>(to + Product::place(k, column), inside ? from : weight, inside);
   }
 }
 

@@ -35,17 +35,13 @@ __device__ inline void copy_piece(void* to, const void* from, bool real) {
                "l"(from), "r"(real ? 16 : 0));
 }
 
-// The same of a float, and of two.
-__device__ inline void copy_element(float* to, const float* from, bool real) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(
+// The same of kCount floats, one or two.
+template <int kCount>
+__device__ inline void copy_floats(float* to, const float* from, bool real) {
+  constexpr int kBytes = kCount * static_cast<int>(sizeof(float));
+  asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(
                    static_cast<uint32_t>(__cvta_generic_to_shared(to))),
-               "l"(from), "r"(real ? 4 : 0));
-}
-
-__device__ inline void copy_pair(float* to, const float* from, bool real) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(
-                   static_cast<uint32_t>(__cvta_generic_to_shared(to))),
-               "l"(from), "r"(real ? 8 : 0));
+               "l"(from), "n"(kBytes), "r"(real ? kBytes : 0));
 }
 
 // The copies started since the last call are a group.

@@ -176,5 +176,4 @@ def edge_softmax(
     logits = _checks.edge_values("edge_softmax", "logits", logits, g.num_edges)
     flat = logits[:, None] if logits.ndim == 1 else logits
     with _compat.native_width(logits.dtype):
-        (flat,) = _compat.match_varying(flat)
         return _edge_softmax_jit(flat, g, implementation).reshape(logits.shape)

@@ -33,12 +33,17 @@ def make_mesh():
     return jax.make_mesh((2,), ("x",), axis_types=(AxisType.Auto,), devices=devices[:2])
 
 
+def small(model, seed):
+    """A plan, and the layer's nodes and weights."""
+    edges = random_edges(seed, 24, 90)
+    x, *weights = (jnp.asarray(a, jnp.float32) for a in arguments(model, edges, 6, 8, 2))
+    return edges.plan(), x, weights
+
+
 @crashes_on_empty_arguments
 @pytest.mark.parametrize("model", MODELS)
 def test_shard_map_over_features_of_two_copies(model):
-    edges = random_edges(21, 24, 90)
-    graph = edges.plan()
-    x, *weights = (jnp.asarray(a, jnp.float32) for a in arguments(model, edges, 6, 8, 2))
+    graph, x, weights = small(model, 21)
     batch = jnp.stack([x, -x])
 
     def one(graph, x, *weights):
@@ -64,9 +69,7 @@ def test_shard_map_over_features_of_two_copies(model):
 @crashes_on_empty_arguments
 @pytest.mark.parametrize("model", MODELS)
 def test_gradients_of_shared_weights_are_summed_over_the_devices(model):
-    edges = random_edges(23, 24, 90)
-    graph = edges.plan()
-    x, *weights = (jnp.asarray(a, jnp.float32) for a in arguments(model, edges, 6, 8, 2))
+    graph, x, weights = small(model, 23)
     batch = jnp.stack([x, 2 * x])
 
     def loss(weights, graph, x):
@@ -87,12 +90,9 @@ def test_gradients_of_shared_weights_are_summed_over_the_devices(model):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_replicated_operands_need_no_exchange(model):
-    edges = random_edges(22, 24, 90)
+    graph, x, weights = small(model, 22)
     everywhere = NamedSharding(make_mesh(), PartitionSpec())
-    graph = jax.device_put(edges.plan(), everywhere)
-    inputs = [jnp.asarray(a, jnp.float32) for a in arguments(model, edges, 6, 8, 2)]
-    placed = jax.device_put(inputs, everywhere)
+    placed = jax.device_put((graph, x, *weights), everywhere)
     layer = jax.jit(LAYERS[model])
-    assert "all-gather" not in layer.lower(graph, *placed).compile().as_text()
-    out = layer(graph, *placed)
-    np.testing.assert_allclose(out, LAYERS[model](edges.plan(), *inputs), atol=2e-5)
+    assert "all-gather" not in layer.lower(*placed).compile().as_text()
+    np.testing.assert_allclose(layer(*placed), LAYERS[model](graph, x, *weights), atol=2e-5)

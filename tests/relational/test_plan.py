@@ -12,6 +12,7 @@ from plan_oracle import Oracle
 
 from jaxdirect import _ffi
 from jaxdirect.relational import RelGraph
+from jaxdirect.relational._lists import piece_of
 
 
 def random_graph(seed, num_edges, num_nodes, num_relations, *, power=1.0):
@@ -113,6 +114,7 @@ def test_larger_graphs_have_larger_pieces(piece):
     num_edges = (piece << 14) + 100
     src, dst, etype = random_graph(piece, num_edges, 3000, 2, power=6.0)
     graph = RelGraph.from_edges(src, dst, etype, num_nodes=3000, num_relations=2)
+    assert piece_of(num_edges) == piece
     assert graph.attention is not None
     for lists in (graph.incoming, graph.sums.into, graph.attention.src_tiles.far):
         check_division(lists)

@@ -56,10 +56,10 @@ def _with_node_types(graph: RelationalGraph, path: Path | None) -> RelationalGra
 
 def fingerprint(graph: Graph | RelationalGraph, features: np.ndarray) -> dict[str, Any]:
     """Tells one data set from another when a run is continued."""
-    edges = ("indptr", "indices")
-    if isinstance(graph, RelationalGraph):
-        edges = ("src", "dst", "etype", *(() if graph.ntype is None else ("ntype",)))
+    typed = isinstance(graph, RelationalGraph)
+    edges = ("src", "dst", "etype", "ntype") if typed else ("indptr", "indices")
     checksum = 0
     for name in (*edges, "labels", "train", "valid", "test"):
-        checksum = zlib.crc32(np.ascontiguousarray(getattr(graph, name)).data, checksum)
+        if (array := getattr(graph, name)) is not None:
+            checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)
     return {"data": f"{list(features.shape)} {features.dtype} {checksum:08x}"}
