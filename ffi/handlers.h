@@ -4,6 +4,7 @@
 
 #include <nanobind/nanobind.h>
 
+#include "conv/handlers.h"
 #include "hostmem/handlers.h"
 #include "relational/handlers.h"
 
@@ -11,6 +12,7 @@ namespace jaxdirect {
 
 inline nanobind::dict registrations() {
   nanobind::dict handlers;
+  conv::add_handlers(handlers);
   hostmem::add_handlers(handlers);
   relational::add_handlers(handlers);
   return handlers;
