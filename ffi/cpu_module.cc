@@ -2,6 +2,7 @@
 
 #include <nanobind/nanobind.h>
 
+#include "conv/bindings.h"
 #include "handlers.h"
 #include "hostmem/order.h"
 #include "relational/plan_bindings.h"
@@ -26,4 +27,5 @@ NB_MODULE(_cpu, m) {
   m.def("registrations", &jaxdirect::registrations);
   m.def("plan_order", &plan_order);
   jaxdirect::relational::add_plan(m);
+  jaxdirect::conv::add_plan(m);
 }

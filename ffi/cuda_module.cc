@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "common/status.h"
+#include "conv/bindings.h"
 #include "handlers.h"
 #include "hostmem/host_pages.h"
 
@@ -61,4 +62,5 @@ NB_MODULE(_cuda, m) {
   m.def("host_unregister", &host_unregister);
   m.def("synchronize", &synchronize);
   m.def("host_view", &host_view);
+  jaxdirect::conv::add_plan(m);
 }

@@ -9,6 +9,7 @@
 // dgrad and wgrad are its transposes: x_bar from (y_bar, filter), filter_bar from (x, y_bar).
 
 #include <cstdint>
+#include <string>
 
 #include "common/float_type.h"
 #include "common/status.h"
@@ -53,7 +54,7 @@ struct Args {
   void* x = nullptr;          // [N, H, W, C]
   void* filter = nullptr;     // [R, S, C/G, K]
   void* y = nullptr;          // [N, P, Q, K]
-  void* workspace = nullptr;  // wgrad's partial sums
+  void* workspace = nullptr;  // packed filters, partial sums
   int64_t workspace_bytes = 0;
 };
 
@@ -66,5 +67,18 @@ using Context = const Executor&;
 Status fprop(Context context, const Args& args);
 Status dgrad(Context context, const Args& args);
 Status wgrad(Context context, const Args& args);
+
+// What is known of a launch before it: whether there is a kernel, its name for people, the bytes
+// of workspace, and about how long it takes (0: not known). Needs no device.
+struct Plan {
+  bool covered = false;
+  std::string kernel;
+  int64_t workspace_bytes = 0;
+  double microseconds = 0;
+};
+
+Plan plan_fprop(const Shape& shape, FloatType type, Precision precision);
+Plan plan_dgrad(const Shape& shape, FloatType type, Precision precision);
+Plan plan_wgrad(const Shape& shape, FloatType type, Precision precision);
 
 }  // namespace jaxdirect::conv

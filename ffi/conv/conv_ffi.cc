@@ -112,22 +112,27 @@ Status decode(ffi::AnyBuffer x, ffi::AnyBuffer filter, ffi::AnyBuffer y, const C
 
 using Launch = Status (*)(Context, const Args&);
 
+ffi::Error launch(Launch run, NativeContext context, Status decoded, ffi::AnyBuffer workspace,
+                  Args* args) {
+  args->workspace = workspace.untyped_data();
+  args->workspace_bytes = static_cast<int64_t>(workspace.size_bytes());
+  return to_ffi(decoded.is_ok() ? run(to_context(context), *args) : decoded);
+}
+
 template <Launch kLaunch>
 ffi::Error handle_fprop(NativeContext context, ffi::AnyBuffer x, ffi::AnyBuffer filter,
-                        ffi::Result<ffi::AnyBuffer> y, ConvAttrs attrs) {
+                        ffi::Result<ffi::AnyBuffer> y, ffi::Result<ffi::AnyBuffer> workspace,
+                        ConvAttrs attrs) {
   Args args;
-  Status status = decode(x, filter, *y, attrs, &args);
-  if (status.is_ok()) status = kLaunch(to_context(context), args);
-  return to_ffi(status);
+  return launch(kLaunch, context, decode(x, filter, *y, attrs, &args), *workspace, &args);
 }
 
 template <Launch kLaunch>
 ffi::Error handle_dgrad(NativeContext context, ffi::AnyBuffer y_bar, ffi::AnyBuffer filter,
-                        ffi::Result<ffi::AnyBuffer> x_bar, ConvAttrs attrs) {
+                        ffi::Result<ffi::AnyBuffer> x_bar, ffi::Result<ffi::AnyBuffer> workspace,
+                        ConvAttrs attrs) {
   Args args;
-  Status status = decode(*x_bar, filter, y_bar, attrs, &args);
-  if (status.is_ok()) status = kLaunch(to_context(context), args);
-  return to_ffi(status);
+  return launch(kLaunch, context, decode(*x_bar, filter, y_bar, attrs, &args), *workspace, &args);
 }
 
 template <Launch kLaunch>
@@ -135,46 +140,34 @@ ffi::Error handle_wgrad(NativeContext context, ffi::AnyBuffer x, ffi::AnyBuffer 
                         ffi::Result<ffi::AnyBuffer> filter_bar,
                         ffi::Result<ffi::AnyBuffer> workspace, ConvAttrs attrs) {
   Args args;
-  Status status = decode(x, *filter_bar, y_bar, attrs, &args);
-  args.workspace = workspace->untyped_data();
-  args.workspace_bytes = static_cast<int64_t>(workspace->size_bytes());
-  if (status.is_ok()) status = kLaunch(to_context(context), args);
-  return to_ffi(status);
+  return launch(kLaunch, context, decode(x, *filter_bar, y_bar, attrs, &args), *workspace, &args);
 }
 
 }  // namespace
 
-#define JAXDIRECT_BIND_TWO_TO_ONE             \
-  ffi::Ffi::Bind()                            \
-      .Ctx<ContextBinding>()                  \
-      .Arg<ffi::AnyBuffer>() /* x or y_bar */ \
-      .Arg<ffi::AnyBuffer>() /* filter */     \
-      .Ret<ffi::AnyBuffer>() /* y or x_bar */ \
+#define JAXDIRECT_BINDING                               \
+  ffi::Ffi::Bind()                                      \
+      .Ctx<ContextBinding>()                            \
+      .Arg<ffi::AnyBuffer>() /* x, y_bar or x */        \
+      .Arg<ffi::AnyBuffer>() /* filter or y_bar */      \
+      .Ret<ffi::AnyBuffer>() /* y, x_bar, filter_bar */ \
+      .Ret<ffi::AnyBuffer>() /* workspace */            \
       .Attrs<ConvAttrs>()
 
-#define JAXDIRECT_BIND_WGRAD                  \
-  ffi::Ffi::Bind()                            \
-      .Ctx<ContextBinding>()                  \
-      .Arg<ffi::AnyBuffer>() /* x */          \
-      .Arg<ffi::AnyBuffer>() /* y_bar */      \
-      .Ret<ffi::AnyBuffer>() /* filter_bar */ \
-      .Ret<ffi::AnyBuffer>() /* workspace */  \
-      .Attrs<ConvAttrs>()
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdirect_conv_fprop, handle_fprop<fprop>, JAXDIRECT_BIND_TWO_TO_ONE,
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdirect_conv_fprop, handle_fprop<fprop>, JAXDIRECT_BINDING,
                               kRecordable);
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdirect_conv_dgrad, handle_dgrad<dgrad>, JAXDIRECT_BIND_TWO_TO_ONE,
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdirect_conv_dgrad, handle_dgrad<dgrad>, JAXDIRECT_BINDING,
                               kRecordable);
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdirect_conv_wgrad, handle_wgrad<wgrad>, JAXDIRECT_BIND_WGRAD,
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdirect_conv_wgrad, handle_wgrad<wgrad>, JAXDIRECT_BINDING,
                               kRecordable);
 
 #ifdef JAXDIRECT_CUDA_MODULE
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdirect_conv_depthwise_fprop, handle_fprop<depthwise_fprop>,
-                              JAXDIRECT_BIND_TWO_TO_ONE, kRecordable);
+                              JAXDIRECT_BINDING, kRecordable);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdirect_conv_depthwise_dgrad, handle_dgrad<depthwise_dgrad>,
-                              JAXDIRECT_BIND_TWO_TO_ONE, kRecordable);
+                              JAXDIRECT_BINDING, kRecordable);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdirect_conv_depthwise_wgrad, handle_wgrad<depthwise_wgrad>,
-                              JAXDIRECT_BIND_WGRAD, kRecordable);
+                              JAXDIRECT_BINDING, kRecordable);
 #endif
 
 }  // namespace jaxdirect::conv

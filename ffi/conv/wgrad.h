@@ -1,0 +1,63 @@
+#pragma once
+
+// The filter's gradient on a GPU: what is asked, as its kernel sees it (wgrad_kernel.cuh), and how
+// it is cut into work for thread blocks.
+//
+//   filter_bar[tap, c, k] = sum over output pixels of x[pixel at tap, c] * y_bar[pixel, k]
+//
+// A thread block owns 64 channels c, 64 or 128 channels k, a group of taps and a slice of the
+// output pixels, which it takes tile by tile; slices are summed afterwards, in order.
+
+#include <cstdint>
+
+#include "conv/conv.h"
+
+namespace jaxdirect::conv {
+
+inline constexpr int kWgradTaps = 128;      // of a filter, at most
+inline constexpr int kWgradTapsAtOnce = 5;  // accumulators of a warpgroup
+inline constexpr int kRun = 8;              // neighbouring pixels; a step of depth is two runs
+inline constexpr int kWgradBlock = 64;      // channels
+
+struct WgradProblem {
+  int batch = 0, height = 0, width = 0, channels = 0;
+  int out_height = 0, out_width = 0, out_channels = 0;
+  int stride_h = 1, stride_w = 1, pad_h = 0, pad_w = 0;
+};
+
+// Taps whose pixels lie on one grid of the image: its origin, rows and columns from it on.
+struct WgradGroup {
+  int16_t origin_h, origin_w;  // input pixel of output pixel (0, 0)'s first tap, without padding
+  uint8_t first, count;        // places in `taps`; `count` is of both warpgroups together
+};
+
+struct WgradTap {
+  uint8_t number;  // of the filter
+  uint16_t shift;  // in the halo, in pixels
+};
+
+struct WgradTiling {
+  int tile_images = 1, tile_height = 1, tile_width = kRun;
+  int halo_height = 1, halo_width = 1;
+  int blocks_n = 1, blocks_h = 1, blocks_w = 1;
+  int row_blocks = 1;  // 64-channel blocks of k: 2, or 1 and the warpgroups share the taps
+  int stages = 2;
+  int halo_bytes = 0, y_bytes = 0;                            // of one stage
+  int chunks = 1, column_blocks = 1, groups = 1, slices = 1;  // c, k, taps, pixels
+  int taps = 1;
+  double cost = 0;  // expected, in clock ticks
+  WgradGroup group[kWgradTaps];
+  WgradTap tap[kWgradTaps];
+
+  constexpr int tile_pixels() const { return tile_images * tile_height * tile_width; }
+  // Even, so that two steps' operands can take turns.
+  constexpr int steps() const { return (tile_pixels() + 4 * kRun - 1) / (4 * kRun) * 2; }
+  constexpr int tiles() const { return blocks_n * blocks_h * blocks_w; }
+  constexpr int items() const { return chunks * column_blocks * groups; }
+  constexpr int shared_bytes() const { return stages * (halo_bytes + y_bytes) + 1024 + 1024; }
+};
+
+// Whether the kernel takes it; if so, how. 16-bit values, one group.
+bool tile_wgrad(const Shape& shape, WgradProblem* problem, WgradTiling* tiling);
+
+}  // namespace jaxdirect::conv

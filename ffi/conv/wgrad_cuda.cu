@@ -1,0 +1,130 @@
+#include <algorithm>
+#include <array>
+#include <map>
+#include <mutex>
+#include <tuple>
+
+#include "common/cuda.h"
+#include "conv/tensor_map.h"
+#include "conv/wgrad_kernel.cuh"
+
+namespace jaxdirect::conv {
+namespace {
+
+constexpr const char* kOp = "conv_general_dilated";
+constexpr int kSumThreads = 256;
+
+// filter_bar = sum of the slices in order, four values a thread.
+template <typename T>
+__global__ void sum_slices(const float4* partial, int64_t count, int slices, T* filter_bar) {
+  const int64_t i = int64_t{blockIdx.x} * kSumThreads + threadIdx.x;
+  if (i >= count) return;
+  float4 sum = partial[i];
+  for (int slice = 1; slice < slices; ++slice) {
+    const float4 more = partial[slice * count + i];
+    sum.x += more.x, sum.y += more.y, sum.z += more.z, sum.w += more.w;
+  }
+  T values[4] = {T(sum.x), T(sum.y), T(sum.z), T(sum.w)};
+  reinterpret_cast<uint2*>(filter_bar)[i] = *reinterpret_cast<const uint2*>(values);
+}
+
+struct Work {
+  bool covered = false;
+  WgradProblem problem;
+  WgradTiling tiling;
+};
+
+const Work& plan_once(const Shape& s) {
+  using Key = std::tuple<std::array<int64_t, 9>, std::array<int64_t, 7>>;
+  static std::mutex mutex;
+  static std::map<Key, Work> known;  // never emptied: callers hold references
+  const Key key{{s.batch, s.height, s.width, s.channels, s.out_height, s.out_width, s.out_channels,
+                 s.filter_height, s.filter_width},
+                {s.stride_h, s.stride_w, s.pad_h, s.pad_w, s.dilation_h, s.dilation_w, s.groups}};
+  std::lock_guard<std::mutex> lock(mutex);
+  auto [found, fresh] = known.try_emplace(key);
+  Work& plan = found->second;
+  if (fresh) plan.covered = tile_wgrad(s, &plan.problem, &plan.tiling);
+  return plan;
+}
+
+Status encode_image(const void* data, CUtensorMapDataType type, int64_t channels, int64_t width,
+                    int64_t height, int64_t batch, const int (&box)[3], int step_w, int step_h,
+                    CUtensorMap* map) {
+  const int64_t pixel = channels * 2, row = pixel * width;
+  TensorView view{
+      .data = data,
+      .type = type,
+      .rank = 4,
+      .extents = {channels, width, height, batch},
+      .strides = {2, pixel, row, row * height},
+      .box = {kWgradBlock, (box[0] - 1) * step_w + 1, (box[1] - 1) * step_h + 1, box[2]},
+      .steps = {1, step_w, step_h, 1, 1}};
+  return encode(view, map);
+}
+
+template <typename T>
+Status launch(cudaStream_t stream, const Args& args, const Work& plan, CUtensorMapDataType type) {
+  const WgradProblem& p = plan.problem;
+  const WgradTiling& t = plan.tiling;
+  CUtensorMap x, y;
+  JAXDIRECT_RETURN_IF_ERROR(encode_image(args.x, type, p.channels, p.width, p.height, p.batch,
+                                         {t.halo_width, t.halo_height, t.tile_images}, p.stride_w,
+                                         p.stride_h, &x));
+  JAXDIRECT_RETURN_IF_ERROR(encode_image(args.y, type, p.out_channels, p.out_width, p.out_height,
+                                         p.batch, {t.tile_width, t.tile_height, t.tile_images}, 1,
+                                         1, &y));
+  JAXDIRECT_RETURN_IF_CUDA_ERROR(
+      cudaFuncSetAttribute(wgrad_slices<T>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                           t.shared_bytes()),
+      kOp);
+  float* partial = static_cast<float*>(args.workspace);
+  wgrad_slices<T>
+      <<<t.items() * t.slices, kThreads, t.shared_bytes(), stream>>>(x, y, partial, p, t);
+  JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaPeekAtLastError(), kOp);
+  const int64_t count = args.shape.filter_size() / 4;
+  sum_slices<T><<<ceil_div(count, kSumThreads), kSumThreads, 0, stream>>>(
+      reinterpret_cast<const float4*>(partial), count, t.slices, static_cast<T*>(args.filter));
+  JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaPeekAtLastError(), kOp);
+  return Status::ok();
+}
+
+}  // namespace
+
+Status wgrad(cudaStream_t stream, const Args& args) {
+  const Shape& s = args.shape;
+  if (s.y_size() == 0 || s.x_size() == 0 || s.filter_size() == 0) {
+    if (s.filter_size() == 0) return Status::ok();
+    JAXDIRECT_RETURN_IF_CUDA_ERROR(
+        cudaMemsetAsync(args.filter, 0, s.filter_size() * size_of(args.type), stream), kOp);
+    return Status::ok();
+  }
+  const Work& plan = plan_once(s);
+  if (!plan.covered || args.type == FloatType::kF32) {
+    return Status::error(kOp, ": the filter's gradient has no native kernel for this convolution; ",
+                         "use implementation='reference'");
+  }
+  const int64_t bytes = s.filter_size() * plan.tiling.slices * int64_t{sizeof(float)};
+  if (args.workspace_bytes < bytes) {
+    return Status::error(kOp, ": workspace must have ", bytes, " bytes, got ",
+                         args.workspace_bytes);
+  }
+  return args.type == FloatType::kBF16
+             ? launch<__nv_bfloat16>(stream, args, plan, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16)
+             : launch<__half>(stream, args, plan, CU_TENSOR_MAP_DATA_TYPE_FLOAT16);
+}
+
+Plan plan_wgrad(const Shape& s, FloatType type, Precision) {
+  Plan plan;
+  if (type == FloatType::kF32) return plan;
+  plan.covered = true;
+  if (s.y_size() == 0 || s.x_size() == 0 || s.filter_size() == 0) return plan;
+  const Work& work = plan_once(s);
+  plan.covered = work.covered;
+  plan.kernel = "taps over slices of pixels";
+  plan.workspace_bytes = s.filter_size() * work.tiling.slices * int64_t{sizeof(float)};
+  plan.microseconds = work.tiling.cost / 1755;
+  return plan;
+}
+
+}  // namespace jaxdirect::conv

@@ -1,0 +1,235 @@
+#pragma once
+
+// The filter's gradient on tensor cores; see wgrad.h for the work of a thread block.
+//
+//   sums[tap][k, c] = sum over a slice's pixels of y_bar[pixel, k] * x[pixel at tap, c]
+//
+// Depth is pixels, 16 a step: two runs of eight neighbours in a row of the image. The left operand,
+// y_bar transposed, comes into registers by ldmatrix once a step and serves every tap. The right
+// one is x in the halo tile, channels contiguous: the descriptor's start is the first run moved by
+// the tap, its group step the way to the second run. So x and y_bar are read once for all taps of
+// a group, where an implicit product reads x once a tap. Pixels past the image's edge are zeros of
+// y_bar.
+//
+// Warpgroup g has rows of k from 64 g (row_blocks == 2), or half of the taps. Bytes: x * groups *
+// column_blocks + y_bar * groups * chunks, from L2 for the most part; floor: operations.
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include "conv/halo_pipeline.cuh"
+#include "conv/wgmma.cuh"
+#include "conv/wgrad.h"
+
+namespace jaxdirect::conv {
+
+#if JAXDIRECT_HOPPER
+
+// A block's item and slice, and the tiles of the slice.
+struct WgradWork {
+  int chunk, column_block, group, slice, first_tile, end_tile;
+
+  __device__ explicit WgradWork(const WgradTiling& t) {
+    int item = blockIdx.x % t.items();
+    slice = blockIdx.x / t.items();
+    group = item % t.groups;
+    item /= t.groups;
+    column_block = item % t.column_blocks;
+    chunk = item / t.column_blocks;
+    first_tile = static_cast<int>(int64_t{t.tiles()} * slice / t.slices);
+    end_tile = static_cast<int>(int64_t{t.tiles()} * (slice + 1) / t.slices);
+  }
+};
+
+struct WgradStages {
+  uint32_t data, barriers;
+  int halo_bytes, stage_bytes;
+
+  __device__ WgradStages(const WgradTiling& t, const void* shared) {
+    data = (shared_address(shared) + 1023) / 1024 * 1024;
+    halo_bytes = t.halo_bytes;
+    stage_bytes = t.halo_bytes + t.y_bytes;
+    barriers = data + t.stages * stage_bytes;
+  }
+
+  __device__ uint32_t halo(int stage) const { return data + stage * stage_bytes; }
+  __device__ uint32_t y(int stage) const { return halo(stage) + halo_bytes; }
+  __device__ uint32_t full(int stage) const { return barriers + 16 * stage; }
+  __device__ uint32_t empty(int stage) const { return full(stage) + 8; }
+};
+
+__device__ inline void fetch_wgrad_tiles(const CUtensorMap& x, const CUtensorMap& y,
+                                         const WgradProblem& p, const WgradTiling& t,
+                                         const WgradWork& work, const WgradStages& stages) {
+  const WgradGroup& group = t.group[work.group];
+  const uint32_t halo_bytes = t.tile_images * t.halo_height * t.halo_width * kSwizzleRow;
+  const uint32_t y_block = t.tile_pixels() * kSwizzleRow;
+  RingPlace place;
+  for (int tile = work.first_tile; tile < work.end_tile; ++tile) {
+    const int w = tile % t.blocks_w * t.tile_width;
+    const int h = tile / t.blocks_w % t.blocks_h * t.tile_height;
+    const int n = tile / t.blocks_w / t.blocks_h * t.tile_images;
+    const uint32_t full = stages.full(place.stage);
+    barrier_wait(stages.empty(place.stage), place.parity ^ 1);
+    barrier_expect(full, halo_bytes + t.row_blocks * y_block);
+    copy_tensor(stages.halo(place.stage), &x, full, work.chunk * kWgradBlock,
+                w * p.stride_w - p.pad_w + group.origin_w,
+                h * p.stride_h - p.pad_h + group.origin_h, n);
+    for (int block = 0; block < t.row_blocks; ++block) {
+      copy_tensor(stages.y(place.stage) + block * (t.y_bytes / t.row_blocks), &y, full,
+                  (work.column_block * t.row_blocks + block) * kWgradBlock, w, h, n);
+    }
+    place.advance(t.stages);
+  }
+}
+
+// The halo's pixel of a run's first pixel.
+__device__ inline int run_pixel(const WgradTiling& t, int run) {
+  const int pixel = run * kRun;
+  if (pixel >= t.tile_pixels()) return 0;  // zeros of y_bar
+  const int w = pixel % t.tile_width, h = pixel / t.tile_width % t.tile_height;
+  const int n = pixel / t.tile_width / t.tile_height;
+  return (n * t.halo_height + h) * t.halo_width + w;
+}
+
+// One warpgroup: kTaps taps from place `first` on, 64 rows of k from `row_block`.
+template <typename T, int kTaps>
+__device__ __forceinline__ void multiply_taps(const WgradProblem& p, const WgradTiling& t,
+                                              const WgradWork& work, const WgradStages& stages,
+                                              const uint32_t* runs, int first, int row_block,
+                                              float* partial) {
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+  const int steps = t.steps();
+  float sums[kTaps][kWgradBlock / 2];
+#pragma unroll
+  for (auto& tap : sums) {
+#pragma unroll
+    for (float& sum : tap) sum = 0;
+  }
+  uint32_t shift[kTaps];
+#pragma unroll
+  for (int i = 0; i < kTaps; ++i) shift[i] = t.tap[first + i].shift * kSwizzleRow;
+  // Matrix lane / 8: its columns of k, and the step's second run.
+  const uint32_t y_lane = row_block * (t.y_bytes / t.row_blocks) +
+                          (lane / 16 * kRun + lane % 8) * kSwizzleRow +
+                          ((2 * warp + lane / 8 % 2) ^ lane % 8) * 16;
+  RingPlace place;
+  int held = -1;
+  for (int tile = work.first_tile; tile < work.end_tile; ++tile) {
+    barrier_wait(stages.full(place.stage), place.parity);
+    const uint32_t halo = stages.halo(place.stage), y = stages.y(place.stage) + y_lane;
+    for (int pair = 0; pair < steps; pair += 2) {
+      uint32_t a[2][4];
+#pragma unroll
+      for (int s = 0; s < 2; ++s) {
+        const int step = pair + s;
+        load_transposed(a[s], y + step * 2 * kRun * kSwizzleRow);
+        const uint32_t run = runs[step];
+        const uint64_t layout = operand_layout((run >> 16) * kSwizzleRow, 16);
+        const uint32_t at = halo + (run & 0xffff) * kSwizzleRow;
+        product_fence();
+#pragma unroll
+        for (int i = 0; i < kTaps; ++i) {
+          multiply<T, kWgradBlock, true>(sums[i], a[s], operand_at(layout, at + shift[i]), true);
+        }
+        product_commit();
+        product_wait<1>();
+        if (step == 0 && held >= 0) {
+          if (lane == 0) barrier_arrive(stages.empty(held));
+          held = -1;
+        }
+      }
+    }
+    held = place.stage;
+    place.advance(t.stages);
+  }
+  product_wait<0>();
+  const int k = (work.column_block * t.row_blocks + row_block) * kWgradBlock + warp * 16 + lane / 4;
+#pragma unroll
+  for (int i = 0; i < kTaps; ++i) {
+    settle(sums[i]);
+    const int tap = work.slice * t.taps + t.tap[first + i].number;
+#pragma unroll
+    for (int j = 0; j < kWgradBlock / 2; ++j) {
+      const int c = work.chunk * kWgradBlock + j / 4 * 8 + lane % 4 * 2 + j % 2;
+      const int row = k + j / 2 % 2 * 8;
+      if (c < p.channels && row < p.out_channels) {
+        partial[(int64_t{tap} * p.channels + c) * p.out_channels + row] = sums[i][j];
+      }
+    }
+  }
+}
+
+#endif  // JAXDIRECT_HOPPER
+
+template <typename T>
+__global__ void __launch_bounds__(kThreads, 1)
+    wgrad_slices(const __grid_constant__ CUtensorMap x, const __grid_constant__ CUtensorMap y,
+                 float* partial, const __grid_constant__ WgradProblem p,
+                 const __grid_constant__ WgradTiling t) {
+#if JAXDIRECT_HOPPER
+  extern __shared__ char shared[];
+  __shared__ uint32_t runs[64];  // by step: the first run's pixel, and from it to the second's
+  const WgradStages stages(t, shared);
+  const WgradWork work(t);
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < t.stages; ++i) {
+      barrier_init(stages.full(i), 1);
+      barrier_init(stages.empty(i), kConsumerWarps);
+    }
+    barrier_init_fence();
+  }
+  if (threadIdx.x < t.steps()) {
+    const int from = run_pixel(t, 2 * threadIdx.x), to = run_pixel(t, 2 * threadIdx.x + 1);
+    // A last run alone: any pixels do for the other, under zeros of y_bar.
+    runs[threadIdx.x] = from | (to > from ? to - from : 0) << 16;
+  }
+  // Rows of y_bar past the tile, of steps that are not full.
+  const int y_rows = t.steps() * 2 * kRun, spare = y_rows - t.tile_pixels();
+  for (int i = threadIdx.x; i < t.stages * t.row_blocks * spare * (kSwizzleRow / 4);
+       i += blockDim.x) {
+    const int word = i % (kSwizzleRow / 4), row = i / (kSwizzleRow / 4) % max(spare, 1);
+    const int block = i / (kSwizzleRow / 4) / max(spare, 1);
+    const uint32_t at = stages.y(block / t.row_blocks) +
+                        (block % t.row_blocks * y_rows + t.tile_pixels() + row) * kSwizzleRow;
+    asm volatile("st.shared.u32 [%0], %1;" ::"r"(at + word * 4), "r"(0) : "memory");
+  }
+  __syncthreads();
+  const int group = threadIdx.x / 128;
+  if (group == kConsumers) {
+    give_registers<40>();
+    if (threadIdx.x == 128 * kConsumers) fetch_wgrad_tiles(x, y, p, t, work, stages);
+    return;
+  }
+  take_registers<232>();
+  const WgradGroup& taps = t.group[work.group];
+  int first = taps.first, count = taps.count, row_block = group;
+  if (t.row_blocks == 1) {
+    const int half = (count + 1) / 2;
+    first += group * half;
+    count = group == 0 ? half : count - half;
+    row_block = 0;
+  }
+  switch (count) {
+    case 5:
+      return multiply_taps<T, 5>(p, t, work, stages, runs, first, row_block, partial);
+    case 4:
+      return multiply_taps<T, 4>(p, t, work, stages, runs, first, row_block, partial);
+    case 3:
+      return multiply_taps<T, 3>(p, t, work, stages, runs, first, row_block, partial);
+    case 2:
+      return multiply_taps<T, 2>(p, t, work, stages, runs, first, row_block, partial);
+    case 1:
+      return multiply_taps<T, 1>(p, t, work, stages, runs, first, row_block, partial);
+    default:  // one tap for two warpgroups: the other only gives stages back
+      for (int tile = work.first_tile, stage = 0; tile < work.end_tile; ++tile) {
+        const int parity = (tile - work.first_tile) / t.stages & 1;
+        barrier_wait(stages.full(stage), parity);
+        if (threadIdx.x % 32 == 0) barrier_arrive(stages.empty(stage));
+        stage = stage + 1 == t.stages ? 0 : stage + 1;
+      }
+  }
+#endif
+}
+
+}  // namespace jaxdirect::conv
