@@ -57,14 +57,16 @@ struct HaloTiling {
   }
 };
 
-// What a kernel's variant takes: rows and columns of its tile, bytes of a value, and the ticks
-// that the tensor cores need for one 64 x columns block of products over 32 bytes of depth.
+// What a kernel's variant takes: rows (pixels) and columns (output channels) of its tile, bytes of
+// a value, and the ticks of one 64-row product over 32 bytes of depth. Where pixels are the columns
+// of the product (halo_columns_kernel.cuh), a tile's sides are given.
 struct HaloVariant {
   int rows;
   int columns;
   int value_bytes;
   int filter_value_bytes;  // times parts
   double ticks;
+  int tile_height = 0, tile_width = 0;
 };
 
 struct Multiprocessors {

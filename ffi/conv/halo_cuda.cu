@@ -4,6 +4,7 @@
 #include <tuple>
 
 #include "common/cuda.h"
+#include "conv/halo_columns_kernel.cuh"
 #include "conv/halo_kernel.cuh"
 #include "conv/halo_launch.h"
 #include "conv/halo_split_kernel.cuh"
@@ -27,6 +28,11 @@ const void* plain() {
       halo_conv<T, kRowBlocks, kColumns, kForm == FilterForm::kColumnMajor>);
 }
 
+template <typename T, FilterForm kForm>
+const void* columns() {
+  return reinterpret_cast<const void*>(halo_conv_columns<T, kForm == FilterForm::kColumnMajor>);
+}
+
 template <int kColumns>
 const void* split() {
   return reinterpret_cast<const void*>(halo_conv_split<kColumns>);
@@ -41,6 +47,8 @@ using enum Multiplicand;
 // bytes.
 constexpr HaloVariant k128x64{128, 64, 2, 2, 76}, k256x64{256, 64, 2, 2, 64};
 constexpr HaloVariant k128x128{128, 128, 2, 2, 100}, k256x128{256, 128, 2, 2, 86};
+// Pixels as columns: 64 channels by two times 224 pixels.
+constexpr HaloVariant kPixels448x64{128, 64, 2, 2, 140, kRunsOfTile, 16};
 constexpr HaloVariant kFloat128x64{128, 64, 4, 4, 76}, kFloat256x64{256, 64, 4, 4, 64};
 constexpr HaloVariant kFloat128x128{128, 128, 4, 4, 100}, kFloat256x128{256, 128, 4, 4, 86};
 // Six products of 16-bit parts for each 64 bytes of float32.
@@ -52,18 +60,22 @@ const Kernel kKernels[] = {
     {kBF16, kColumnMajor, k128x128, plain<BF16, 1, 128, kColumnMajor>()},
     {kBF16, kColumnMajor, k256x64, plain<BF16, 2, 64, kColumnMajor>()},
     {kBF16, kColumnMajor, k256x128, plain<BF16, 2, 128, kColumnMajor>()},
+    {kBF16, kColumnMajor, kPixels448x64, columns<BF16, kColumnMajor>()},
     {kBF16, kDepthMajor, k128x64, plain<BF16, 1, 64, kDepthMajor>()},
     {kBF16, kDepthMajor, k128x128, plain<BF16, 1, 128, kDepthMajor>()},
     {kBF16, kDepthMajor, k256x64, plain<BF16, 2, 64, kDepthMajor>()},
     {kBF16, kDepthMajor, k256x128, plain<BF16, 2, 128, kDepthMajor>()},
+    {kBF16, kDepthMajor, kPixels448x64, columns<BF16, kDepthMajor>()},
     {kF16, kColumnMajor, k128x64, plain<F16, 1, 64, kColumnMajor>()},
     {kF16, kColumnMajor, k128x128, plain<F16, 1, 128, kColumnMajor>()},
     {kF16, kColumnMajor, k256x64, plain<F16, 2, 64, kColumnMajor>()},
     {kF16, kColumnMajor, k256x128, plain<F16, 2, 128, kColumnMajor>()},
+    {kF16, kColumnMajor, kPixels448x64, columns<F16, kColumnMajor>()},
     {kF16, kDepthMajor, k128x64, plain<F16, 1, 64, kDepthMajor>()},
     {kF16, kDepthMajor, k128x128, plain<F16, 1, 128, kDepthMajor>()},
     {kF16, kDepthMajor, k256x64, plain<F16, 2, 64, kDepthMajor>()},
     {kF16, kDepthMajor, k256x128, plain<F16, 2, 128, kDepthMajor>()},
+    {kF16, kDepthMajor, kPixels448x64, columns<F16, kDepthMajor>()},
     {kTF32, kPacked, kFloat128x64, plain<Tf32, 1, 64, kPacked>()},
     {kTF32, kPacked, kFloat128x128, plain<Tf32, 1, 128, kPacked>()},
     {kTF32, kPacked, kFloat256x64, plain<Tf32, 2, 64, kPacked>()},

@@ -72,7 +72,7 @@ double cost_of(const HaloProblem& problem, const HaloVariant& variant, const Mul
   const int chunks = ceil_div(depth_bytes, kChunkBytes);
   const int taps = problem.taps_h * problem.taps_w;
   const double steps = ceil_div(depth_bytes, 32) * static_cast<double>(taps);
-  const double conflicts = bank_conflicts(problem, t) - 1;
+  const double conflicts = variant.tile_height > 0 ? 0 : bank_conflicts(problem, t) - 1;
   const double products = steps * (variant.rows / 64) * (variant.ticks + 6 * conflicts);
   const double loads =
       chunks * (t.halo_bytes + taps * static_cast<double>(t.filter_bytes)) / kBytesPerTick;
@@ -90,6 +90,16 @@ double cost_of(const HaloProblem& problem, const HaloVariant& variant, const Mul
 
 bool tile_halo(const HaloProblem& problem, const HaloVariant& variant, const Multiprocessors& gpu,
                HaloTiling* best) {
+  if (variant.tile_height > 0) {
+    *best = HaloTiling();
+    best->tile_height = variant.tile_height;
+    best->tile_width = variant.tile_width;
+    if (problem.stride_h != 1 || problem.stride_w != 1 || !complete(problem, variant, gpu, best)) {
+      return false;
+    }
+    best->cost = cost_of(problem, variant, gpu, *best);
+    return true;
+  }
   bool found = false;
   const int most_height = std::min(problem.out_height, variant.rows);
   for (int height = 1; height <= most_height; ++height) {
