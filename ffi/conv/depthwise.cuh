@@ -56,6 +56,27 @@ struct Packed {
   }
 };
 
+// The same value, of which the compiler does not know where it comes from.
+template <typename Value>
+__device__ inline Value pin(Value value) {
+#ifdef __CUDA_ARCH__
+  if constexpr (std::is_same_v<Value, float>) {
+    asm volatile("" : "+f"(value));
+  } else {
+    asm volatile("" : "+r"(value));
+  }
+#endif
+  return value;
+}
+
+// kCount channels as float32 that stay so in registers: left to itself the compiler keeps them
+// packed and widens them again at every use.
+template <typename T, int kCount>
+__device__ inline void widen(const Packed<T, kCount>& packed, float (&to)[kCount]) {
+#pragma unroll
+  for (int c = 0; c < kCount; ++c) to[c] = pin(packed[c]);
+}
+
 template <typename T>
 __device__ inline T narrow(float value) {
   if constexpr (std::is_same_v<T, __half>) {

@@ -46,83 +46,92 @@ __global__ void __launch_bounds__(kThreads, kMinBlocks) sweep_stride_2(const Swe
     for (int v = 0; v < kTaps; ++v) {
       Packed<T, kCount> packed;
       packed.load(filter + u * rows.tap_pitch + v * columns.tap_pitch);
-#pragma unroll
-      for (int c = 0; c < kCount; ++c) taps[u][v][c] = packed[c];
+      widen(packed, taps[u][v]);
     }
   }
 
+  // Step i reads row i of y_bar; there is none before step `low` and from step `high` on.
+  const int start = begin - (kReach - 1);
+  const int low = std::clamp(0, start, end);
+  const int high = std::clamp(rows.in, low, end);
   const int column0 = half - (kReach - 1);
-  const T* in = static_cast<const T*>(args.problem.in) + unit * args.problem.in_image +
-                column0 * columns.in_pitch + place.channel;
+  const T* from = static_cast<const T*>(args.problem.in) + unit * args.problem.in_image +
+                  low * rows.in_pitch + column0 * columns.in_pitch + place.channel;
+  uint32_t inside = 0;
+#pragma unroll
+  for (int m = 0; m < kWidth; ++m) inside |= uint32_t{columns.holds(column0 + m)} << m;
   Packed<T, kCount> ahead[kWidth];  // columns outside of y_bar stay 0
 #pragma unroll
   for (int m = 0; m < kWidth; ++m) ahead[m].clear();
   const auto fetch = [&](int i) {
-    if (i >= end || !rows.holds(i)) return;
-    const T* from = in + i * rows.in_pitch;
+    if (i >= high) return;
+    const uint32_t bits = pin(inside);
+    const T* here = from;
 #pragma unroll
-    for (int m = 0; m < kWidth; ++m) {
-      if (columns.holds(column0 + m)) ahead[m].load(from + m * columns.in_pitch);
+    for (int m = 0; m < kWidth; ++m, here += columns.in_pitch) {
+      if (bits >> m & 1) ahead[m].load(here);
     }
+    from += rows.in_pitch;
   };
-  fetch(begin - (kReach - 1));
+  fetch(low);
 
-  T* out = static_cast<T*>(args.problem.out) + unit * args.problem.out_image +
-           first * columns.out_pitch + place.channel;
+  T* to = static_cast<T*>(args.problem.out) + unit * args.problem.out_image +
+          (2 * begin - rows.pad) * rows.out_pitch + first * columns.out_pitch + place.channel;
   float sums[kTaps][kTile][kCount] = {};  // of the results with out + pad = 2 * i + k
-  for (int i = begin - (kReach - 1); i < end; ++i) {
-    float values[kWidth][kCount];
+  const auto finish_rows = [&](int i) {
+    if (i < begin) return;
 #pragma unroll
-    for (int m = 0; m < kWidth; ++m) {
+    for (int k = 0; k < 2; ++k) {
+      const int row = 2 * i + k - rows.pad;
+      T* here = to;
 #pragma unroll
-      for (int c = 0; c < kCount; ++c) values[m][c] = ahead[m][c];
-    }
-    fetch(i + 1);
-    if (rows.holds(i)) {
-      // The first product of a sum also moves it on to its next place.
-#pragma unroll
-      for (int m = 0; m < kWidth; ++m) {
-#pragma unroll
-        for (int k = 0; k < kTaps; ++k) {
-#pragma unroll
-          for (int j = 0; j < kTile; ++j) {
-            const int v = j - 2 * (m - (kReach - 1));
-            if (v < 0 || v >= kTaps) continue;
-#pragma unroll
-            for (int c = 0; c < kCount; ++c) {
-              const float before = v + 2 < kTaps   ? sums[k][j][c]
-                                   : k + 2 < kTaps ? sums[k + 2][j][c]
-                                                   : 0.0f;
-              sums[k][j][c] = fmaf(values[m][c], taps[k][v][c], before);
-            }
-          }
+      for (int j = 0; j < kTile; ++j, here += columns.out_pitch) {
+        if (row >= 0 && row < rows.out && first + j >= 0 && first + j < columns.out) {
+          store<T, kCount>(here, sums[k][j]);
         }
       }
-    } else {
+      to += rows.out_pitch;
+    }
+  };
+
+  for (int i = start; i < low; ++i) finish_rows(i);
+  for (int i = low; i < high; ++i) {
+    float values[kWidth][kCount];
+#pragma unroll
+    for (int m = 0; m < kWidth; ++m) widen(ahead[m], values[m]);
+    fetch(i + 1);
+    // The first product of a sum also moves it on to its next place.
+#pragma unroll
+    for (int m = 0; m < kWidth; ++m) {
 #pragma unroll
       for (int k = 0; k < kTaps; ++k) {
 #pragma unroll
         for (int j = 0; j < kTile; ++j) {
+          const int v = j - 2 * (m - (kReach - 1));
+          if (v < 0 || v >= kTaps) continue;
 #pragma unroll
           for (int c = 0; c < kCount; ++c) {
-            sums[k][j][c] = k + 2 < kTaps ? sums[k + 2][j][c] : 0.0f;
+            const float before = v + 2 < kTaps   ? sums[k][j][c]
+                                 : k + 2 < kTaps ? sums[k + 2][j][c]
+                                                 : 0.0f;
+            sums[k][j][c] = fmaf(values[m][c], taps[k][v][c], before);
           }
         }
       }
     }
-    if (i < begin) continue;
+    finish_rows(i);
+  }
+#pragma unroll 1
+  for (int i = high; i < end; ++i) {
 #pragma unroll
-    for (int k = 0; k < 2; ++k) {
-      const int row = 2 * i + k - rows.pad;
-      if (row < 0 || row >= rows.out) continue;
-      T* to = out + row * rows.out_pitch;
+    for (int k = 0; k < kTaps; ++k) {
 #pragma unroll
       for (int j = 0; j < kTile; ++j) {
-        if (first + j >= 0 && first + j < columns.out) {
-          store<T, kCount>(to + j * columns.out_pitch, sums[k][j]);
-        }
+#pragma unroll
+        for (int c = 0; c < kCount; ++c) sums[k][j][c] = k + 2 < kTaps ? sums[k + 2][j][c] : 0.0f;
       }
     }
+    finish_rows(i);
   }
 }
 

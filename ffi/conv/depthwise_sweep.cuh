@@ -27,6 +27,19 @@ struct SweepArgs {
   int64_t units;           // images * phases * chunks * strips
 };
 
+// The steps of kStride rows, the first of them at row0, that have a row of the image: from
+// first_step to before last_step.
+template <int kStride>
+__device__ inline int first_step(const Axis& rows, int row0) {
+  const int t = row0 >= 0 ? 0 : (-row0 + rows.step - 1) / rows.step;
+  return t / kStride;
+}
+template <int kStride>
+__device__ inline int last_step(const Axis& rows, int row0) {
+  const int t = rows.in <= row0 ? 0 : (rows.in - row0 + rows.step - 1) / rows.step;
+  return (t + kStride - 1) / kStride;
+}
+
 template <typename T, int kRows, int kColumns, int kStride, int kCount, int kTile, int kUnroll,
           int kMinBlocks>
 __global__ void __launch_bounds__(kThreads, kMinBlocks) sweep(const SweepArgs args) {
@@ -55,107 +68,119 @@ __global__ void __launch_bounds__(kThreads, kMinBlocks) sweep(const SweepArgs ar
     for (int v = 0; v < kColumns; ++v) {
       Packed<T, kCount> packed;
       packed.load(filter + u * rows.tap_pitch + v * columns.tap_pitch);
-#pragma unroll
-      for (int c = 0; c < kCount; ++c) taps[u][v][c] = packed[c];
+      widen(packed, taps[u][v]);
     }
   }
 
   const int column0 = columns.origin(column_phase, first);
+  const int row0 = rows.origin(row_phase, 0);
   const int64_t column_step = columns.step * columns.in_pitch;
-  const T* in = static_cast<const T*>(args.problem.in) + unit * args.problem.in_image +
-                column0 * columns.in_pitch + place.channel;
+  const int64_t row_step = rows.step * rows.in_pitch;
+  const T* from = static_cast<const T*>(args.problem.in) + unit * args.problem.in_image +
+                  (row0 + int64_t{rows.step} * kStride * begin) * rows.in_pitch +
+                  column0 * columns.in_pitch + place.channel;
   uint32_t inside = 0;
 #pragma unroll
   for (int m = 0; m < kWidth; ++m) {
     inside |= uint32_t{columns.holds(column0 + m * columns.step)} << m;
   }
-  const int row0 = rows.origin(row_phase, 0);
-  const int last = kStride * (end + kLive - 1);
+  // Step i reads rows kStride * i + r; sums[k] then belongs to output row i - (kLive - 1) + k of
+  // the phase. Steps before `low` have no row of the image, nor have those from `high` on.
+  const int stop = end + kLive - 1;
+  const int low = std::clamp(first_step<kStride>(rows, row0), begin, stop);
+  const int high = std::clamp(last_step<kStride>(rows, row0), low, stop);
+  from += int64_t{low - begin} * kStride * row_step;
   Packed<T, kCount> ahead[kAhead][kWidth];  // columns outside of the image stay 0
+  // Calls go from row to row.
   const auto fetch = [&](Packed<T, kCount>(&to)[kWidth], int t) {
-    const int row = row0 + rows.step * t;
-    if (t >= last || !rows.holds(row)) return;
-    const T* from = in + row * rows.in_pitch;
-    if (inside == (uint32_t{1} << kWidth) - 1) {
+    if (t >= kStride * high) return;
+    if (kStride > 1 && !rows.holds(row0 + rows.step * t)) {
 #pragma unroll
-      for (int m = 0; m < kWidth; ++m) to[m].load(from + m * column_step);
+      for (int m = 0; m < kWidth; ++m) to[m].clear();
+    } else if (inside == (uint32_t{1} << kWidth) - 1) {
+      const T* here = from;
+#pragma unroll
+      for (int m = 0; m < kWidth; ++m, here += column_step) to[m].load(here);
     } else {
+      const uint32_t bits = pin(inside);
+      const T* here = from;
 #pragma unroll
-      for (int m = 0; m < kWidth; ++m) {
-        if (inside >> m & 1) to[m].load(from + m * column_step);
+      for (int m = 0; m < kWidth; ++m, here += column_step) {
+        if (bits >> m & 1) to[m].load(here);
       }
     }
+    from += row_step;
   };
 #pragma unroll
   for (int a = 0; a < kAhead; ++a) {
 #pragma unroll
     for (int m = 0; m < kWidth; ++m) ahead[a][m].clear();
-    fetch(ahead[a], kStride * begin + a);
+    fetch(ahead[a], kStride * low + a);
   }
 
-  T* out = static_cast<T*>(args.problem.out) + unit * args.problem.out_image +
-           row_phase * rows.out_pitch +
-           (column_phase + int64_t{columns.phases} * first) * columns.out_pitch + place.channel;
-  // At the end of step i, sums[k] belongs to output row i - (kLive - 1) + k of the phase.
+  const int64_t out_row = rows.phases * rows.out_pitch;
+  const int64_t out_column = columns.phases * columns.out_pitch;
+  T* to = static_cast<T*>(args.problem.out) + unit * args.problem.out_image +
+          row_phase * rows.out_pitch + begin * out_row + column_phase * columns.out_pitch +
+          first * out_column + place.channel;
   float sums[kLive][kTile][kCount] = {};
-  for (int i0 = begin; i0 < end + kLive - 1; i0 += kUnroll) {
+  const auto finish_row = [&](int i) {
+    if (i < begin + kLive - 1) return;
+    T* here = to;
+#pragma unroll
+    for (int j = 0; j < kTile; ++j, here += out_column) {
+      if (j < count) store<T, kCount>(here, sums[0][j]);
+    }
+    to += out_row;
+  };
+
+  for (int i = begin; i < low; ++i) finish_row(i);
+  for (int i0 = low; i0 < high; i0 += kUnroll) {
 #pragma unroll
     for (int b = 0; b < kUnroll; ++b) {
       const int i = i0 + b;
-      if (b > 0 && i >= end + kLive - 1) break;
+      if (b > 0 && i >= high) break;
 #pragma unroll
       for (int r = 0; r < kStride; ++r) {
-        const int t = kStride * i + r;
         float values[kWidth][kCount];
+#pragma unroll
+        for (int m = 0; m < kWidth; ++m) widen(ahead[b * kStride + r][m], values[m]);
+        fetch(ahead[b * kStride + r], kStride * i + r + kAhead);
+        // The first product of a sum also moves it on to its next place.
 #pragma unroll
         for (int m = 0; m < kWidth; ++m) {
 #pragma unroll
-          for (int c = 0; c < kCount; ++c) values[m][c] = ahead[b * kStride + r][m][c];
-        }
-        fetch(ahead[b * kStride + r], t + kAhead);
-        if (rows.holds(row0 + rows.step * t)) {
-          // The first product of a sum also moves it on to its next place.
-#pragma unroll
-          for (int m = 0; m < kWidth; ++m) {
-#pragma unroll
-            for (int k = 0; k < kLive; ++k) {
-              const int u = kStride * (kLive - 1 - k) + r;
-#pragma unroll
-              for (int j = 0; j < kTile; ++j) {
-                const int v = m - j * kStride;
-                if (u >= kRows || v < 0 || v >= kColumns) continue;
-#pragma unroll
-                for (int c = 0; c < kCount; ++c) {
-                  const float before = r > 0 || v > 0  ? sums[k][j][c]
-                                       : k + 1 < kLive ? sums[k + 1][j][c]
-                                                       : 0.0f;
-                  sums[k][j][c] = fmaf(values[m][c], taps[u][v][c], before);
-                }
-              }
-            }
-          }
-        } else if (r == 0) {
-#pragma unroll
           for (int k = 0; k < kLive; ++k) {
+            const int u = kStride * (kLive - 1 - k) + r;
 #pragma unroll
             for (int j = 0; j < kTile; ++j) {
+              const int v = m - j * kStride;
+              if (u >= kRows || v < 0 || v >= kColumns) continue;
 #pragma unroll
               for (int c = 0; c < kCount; ++c) {
-                sums[k][j][c] = k + 1 < kLive ? sums[k + 1][j][c] : 0.0f;
+                const float before = r > 0 || v > 0  ? sums[k][j][c]
+                                     : k + 1 < kLive ? sums[k + 1][j][c]
+                                                     : 0.0f;
+                sums[k][j][c] = fmaf(values[m][c], taps[u][v][c], before);
               }
             }
           }
         }
       }
-      const int done = i - (kLive - 1);
-      if (done >= begin) {
-        T* to = out + int64_t{rows.phases} * done * rows.out_pitch;
+      finish_row(i);
+    }
+  }
+#pragma unroll 1
+  for (int i = high; i < stop; ++i) {
 #pragma unroll
-        for (int j = 0; j < kTile; ++j) {
-          if (j < count) store<T, kCount>(to + j * columns.phases * columns.out_pitch, sums[0][j]);
-        }
+    for (int k = 0; k < kLive; ++k) {
+#pragma unroll
+      for (int j = 0; j < kTile; ++j) {
+#pragma unroll
+        for (int c = 0; c < kCount; ++c) sums[k][j][c] = k + 1 < kLive ? sums[k + 1][j][c] : 0.0f;
       }
     }
+    finish_row(i);
   }
 }
 

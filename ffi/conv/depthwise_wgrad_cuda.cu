@@ -111,8 +111,7 @@ __global__ void __launch_bounds__(kThreads, kMinBlocks) wgrad_sweep(const WgradA
       constexpr int kRefill = kGuarded ? kUnroll - 1 : kStep;  // the guarded step moves all up
 #pragma unroll
       for (int j = 0; j < kTile; ++j) {
-#pragma unroll
-        for (int c = 0; c < kCount; ++c) near[kLive - 1 + kStep][j][c] = next_y[kStep][j][c];
+        widen(next_y[kStep][j], near[kLive - 1 + kStep][j]);
       }
       if constexpr (kGuarded) {
 #pragma unroll
@@ -129,8 +128,7 @@ __global__ void __launch_bounds__(kThreads, kMinBlocks) wgrad_sweep(const WgradA
         float values[kWidth][kCount];
 #pragma unroll
         for (int m = 0; m < kWidth; ++m) {
-#pragma unroll
-          for (int c = 0; c < kCount; ++c) values[m][c] = next_x[kFrom + r][m][c];
+          widen(next_x[kFrom + r][m], values[m]);
         }
         if constexpr (kGuarded) {
 #pragma unroll

@@ -48,8 +48,7 @@ __global__ void __launch_bounds__(kThreads) wgrad_wide(const WgradArgs args) {
         packed.clear();
         const int column = column0 + columns.step * m;
         if (columns.holds(column)) packed.load(x + column * columns.in_pitch);
-#pragma unroll
-        for (int c = 0; c < kCount; ++c) window[m][c] = packed[c];
+        widen(packed, window[m]);
       };
       if (q == 0) {
 #pragma unroll

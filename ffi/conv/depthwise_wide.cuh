@@ -44,8 +44,7 @@ __global__ void __launch_bounds__(kThreads) wide(const SweepArgs args) {
       Packed<T, kCount> packed;
       packed.clear();
       if (columns.holds(column0 + columns.step * v)) packed.load(from + v * column_step);
-#pragma unroll
-      for (int c = 0; c < kCount; ++c) window[m][c] = packed[c];
+      widen(packed, window[m]);
     };
 #pragma unroll
     for (int m = 0; m < kTile - 1; ++m) load(m, m);
