@@ -10,15 +10,18 @@ struct WgradArgs {
   Problem problem;  // of the forward; `filter` is unused
   Lanes lanes;
   int strips;
-  int64_t steps;  // to divide among the workers of all slices
+  int side;       // workers that go side by side: 1, or all of a block
+  int64_t units;  // images * phases * strips
+  int64_t steps;  // to divide among the runs of all slices
   int64_t slices;
   int tap_blocks;   // of `wgrad_wide`
   float* partials;  // [slices, R, S, C]
   int64_t partial_size;
 
-  // What a worker of a slice starts with; it ends where the next one starts.
-  __device__ int64_t start(int64_t slice, int worker) const {
-    return steps * (slice * lanes.workers() + worker) / (slices * lanes.workers());
+  // What a run of a slice starts with; it ends where the next one starts.
+  __device__ int64_t start(int64_t slice, int run) const {
+    const int runs = lanes.workers() / side;
+    return steps * (slice * runs + run) / (slices * runs);
   }
 };
 

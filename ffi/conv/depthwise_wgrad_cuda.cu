@@ -5,7 +5,8 @@
 // [N, H, W, C], [N, P, Q, C] -> [R, S, C], by way of float32 partial sums [slices, R, S, C]
 //
 // A block owns a group of channels and a slice: a fixed part of the flat list of (image, phase,
-// strip of kTile columns, row). Its workers take equal runs of that list, one row after another.
+// strip of kTile columns, row). Its workers go down neighbouring strips side by side, so that the
+// columns they share come from L1, or, where strips are few, take equal parts of the list.
 // `wgrad_sweep` is depthwise_sweep.cuh with filter and output in each other's place: a thread has
 // the sums of all taps of kCount channels in registers, and the rows of y_bar that the present row
 // of x meets, so that both are loaded once. `wgrad_wide` has up to eight taps of one filter row.
@@ -26,23 +27,26 @@ namespace depthwise {
 namespace {
 
 template <typename T, int kRows, int kColumns, int kStride, int kCount, int kTile, int kUnroll,
-          int kMinBlocks>
+          int kDepth, int kMinBlocks>
 __global__ void __launch_bounds__(kThreads, kMinBlocks) wgrad_sweep(const WgradArgs args) {
   constexpr int kLive = (kRows + kStride - 1) / kStride;  // rows of y_bar that one row of x meets
   constexpr int kWidth = (kTile - 1) * kStride + kColumns;
-  constexpr int kAhead = kStride * kUnroll;
+  static_assert(kUnroll % kDepth == 0);
   const Axis& rows = args.problem.rows;
   const Axis& columns = args.problem.columns;
   const Place place = find_place<kCount>(args.lanes, args.problem.channels);
   float sums[kRows][kColumns][kCount] = {};
 
-  int64_t step = args.start(place.block, place.worker);
-  const int64_t stop = place.active ? args.start(place.block, place.worker + 1) : step;
+  const int run_of_slice = place.worker / args.side;
+  int64_t step = args.start(place.block, run_of_slice);
+  const int64_t stop = place.active ? args.start(place.block, run_of_slice + 1) : step;
   while (step < stop) {
     int64_t unit = step;
     const int begin = take(&unit, rows.outs(0));
     const int64_t run = std::min<int64_t>(stop - step, rows.outs(0) - begin);
     step += run;
+    unit = unit * args.side + place.worker % args.side;
+    if (unit >= args.units) continue;
     const int first = take(&unit, args.strips) * kTile;
     const int column_phase = take(&unit, columns.phases);
     const int row_phase = take(&unit, rows.phases);
@@ -52,92 +56,99 @@ __global__ void __launch_bounds__(kThreads, kMinBlocks) wgrad_sweep(const WgradA
 
     const int column0 = columns.origin(column_phase, first);
     const int row0 = rows.origin(row_phase, 0);
-    const int64_t column_step = columns.step * columns.in_pitch;
+    const int last = end + kLive - 1;  // of the steps of kStride rows of x and one of y_bar
+    const int64_t x_column = columns.step * columns.in_pitch;
+    const int64_t x_row = rows.step * rows.in_pitch;
+    const int64_t y_column = columns.phases * columns.out_pitch;
+    const int64_t y_row = rows.phases * rows.out_pitch;
     const T* x = static_cast<const T*>(args.problem.in) + unit * args.problem.in_image +
+                 (row0 + int64_t{rows.step} * kStride * begin) * rows.in_pitch +
                  column0 * columns.in_pitch + place.channel;
-    const int64_t y_step = columns.phases * columns.out_pitch;
     const T* y = static_cast<const T*>(args.problem.out) + unit * args.problem.out_image +
-                 row_phase * rows.out_pitch + column_phase * columns.out_pitch + first * y_step +
-                 place.channel;
+                 row_phase * rows.out_pitch + begin * y_row + column_phase * columns.out_pitch +
+                 first * y_column + place.channel;
     uint32_t inside = 0;
 #pragma unroll
     for (int m = 0; m < kWidth; ++m) {
       inside |= uint32_t{columns.holds(column0 + m * columns.step)} << m;
     }
-    const int last = end + kLive - 1;
 
-    Packed<T, kCount> next_x[kAhead][kWidth];  // columns outside of the image stay 0
-    Packed<T, kCount> next_y[kUnroll][kTile];
+    Packed<T, kCount> next_x[kStride * kDepth][kWidth];  // columns outside of the image stay 0
+    Packed<T, kCount> next_y[kDepth][kTile];
+    // Calls of both go from row to row.
     const auto fetch_x = [&](Packed<T, kCount>(&to)[kWidth], int t) {
-      const int row = row0 + rows.step * t;
-      if (t >= kStride * last || !rows.holds(row)) return;
-      const T* from = x + row * rows.in_pitch;
-      if (inside == (uint32_t{1} << kWidth) - 1) {
+      if (t < kStride * last && rows.holds(row0 + rows.step * t)) {
+        const T* here = x;
+        if (inside == (uint32_t{1} << kWidth) - 1) {
 #pragma unroll
-        for (int m = 0; m < kWidth; ++m) to[m].load(from + m * column_step);
-      } else {
+          for (int m = 0; m < kWidth; ++m, here += x_column) to[m].load(here);
+        } else {
+          const uint32_t bits = pin(inside);
 #pragma unroll
-        for (int m = 0; m < kWidth; ++m) {
-          if (inside >> m & 1) to[m].load(from + m * column_step);
+          for (int m = 0; m < kWidth; ++m, here += x_column) {
+            if (bits >> m & 1) to[m].load(here);
+          }
         }
       }
+      x += x_row;
     };
     const auto fetch_y = [&](Packed<T, kCount>(&to)[kTile], int i) {
       if (i >= end) return;
-      const T* from = y + int64_t{rows.phases} * i * rows.out_pitch;
+      const T* here = y;
 #pragma unroll
-      for (int j = 0; j < kTile; ++j) {
-        if (j < count) to[j].load(from + j * y_step);
+      for (int j = 0; j < kTile; ++j, here += y_column) {
+        if (j < count) to[j].load(here);
       }
+      y += y_row;
     };
 #pragma unroll
-    for (int b = 0; b < kUnroll; ++b) {
+    for (int d = 0; d < kDepth; ++d) {
 #pragma unroll
-      for (int j = 0; j < kTile; ++j) next_y[b][j].clear();
-      fetch_y(next_y[b], begin + b);
-    }
+      for (int j = 0; j < kTile; ++j) next_y[d][j].clear();
+      fetch_y(next_y[d], begin + d);
 #pragma unroll
-    for (int a = 0; a < kAhead; ++a) {
+      for (int r = 0; r < kStride; ++r) {
+        const int a = d * kStride + r;
 #pragma unroll
-      for (int m = 0; m < kWidth; ++m) next_x[a][m].clear();
-      fetch_x(next_x[a], kStride * begin + a);
+        for (int m = 0; m < kWidth; ++m) next_x[a][m].clear();
+        fetch_x(next_x[a], kStride * begin + a);
+      }
     }
 
-    // In step i + b, near[b + k] is row i + b - (kLive - 1) + k of y_bar.
+    // Before step i, near[k] is row i - (kLive - 1) + k of y_bar; the b-th step of a run of
+    // unrolled steps finds that in near[b + k].
     float near[kLive + kUnroll - 1][kTile][kCount] = {};
     const auto take_step = [&](auto step_of, auto guarded_of, int i) {
       constexpr int kStep = decltype(step_of)::value;
       constexpr bool kGuarded = decltype(guarded_of)::value;
-      constexpr int kRefill = kGuarded ? kUnroll - 1 : kStep;  // the guarded step moves all up
+      constexpr int kSlot = kStep % kDepth;
+      constexpr int kRefill = kGuarded ? kDepth - 1 : kSlot;  // a guarded step moves all up
 #pragma unroll
-      for (int j = 0; j < kTile; ++j) {
-        widen(next_y[kStep][j], near[kLive - 1 + kStep][j]);
-      }
+      for (int j = 0; j < kTile; ++j) widen(next_y[kSlot][j], near[kLive - 1 + kStep][j]);
       if constexpr (kGuarded) {
 #pragma unroll
-        for (int b = 0; b + 1 < kUnroll; ++b) {
+        for (int d = 0; d + 1 < kDepth; ++d) {
 #pragma unroll
-          for (int j = 0; j < kTile; ++j) next_y[b][j] = next_y[b + 1][j];
+          for (int j = 0; j < kTile; ++j) next_y[d][j] = next_y[d + 1][j];
         }
       }
-      fetch_y(next_y[kRefill], i + kUnroll);
+      fetch_y(next_y[kRefill], i + kDepth);
 #pragma unroll
       for (int r = 0; r < kStride; ++r) {
         const int t = kStride * i + r;
-        constexpr int kFrom = kStep * kStride;
         float values[kWidth][kCount];
 #pragma unroll
-        for (int m = 0; m < kWidth; ++m) {
-          widen(next_x[kFrom + r][m], values[m]);
-        }
+        for (int m = 0; m < kWidth; ++m) widen(next_x[kSlot * kStride + r][m], values[m]);
         if constexpr (kGuarded) {
 #pragma unroll
-          for (int a = r; a + kStride < kAhead; a += kStride) {
+          for (int d = 0; d + 1 < kDepth; ++d) {
 #pragma unroll
-            for (int m = 0; m < kWidth; ++m) next_x[a][m] = next_x[a + kStride][m];
+            for (int m = 0; m < kWidth; ++m) {
+              next_x[d * kStride + r][m] = next_x[(d + 1) * kStride + r][m];
+            }
           }
         }
-        fetch_x(next_x[kRefill * kStride + r], t + kAhead);
+        fetch_x(next_x[kRefill * kStride + r], t + kStride * kDepth);
         if (!rows.holds(row0 + rows.step * t)) continue;
 #pragma unroll
         for (int k = 0; k < kLive; ++k) {
@@ -170,17 +181,19 @@ __global__ void __launch_bounds__(kThreads, kMinBlocks) wgrad_sweep(const WgradA
         }
       }
     };
-    int i = begin;
-    while (i < last) {
-      if (count == kTile && i >= begin + kLive - 1 && i + kUnroll <= end) {
-        each_step<kUnroll>([&](auto b) { take_step(b, std::false_type{}, i + b); });
-        move_up(kUnroll);
-        i += kUnroll;
-      } else {
-        take_step(std::integral_constant<int, 0>{}, std::true_type{}, i);
-        move_up(1);
-        ++i;
+    // Whole strips between the first and the last rows need no guard.
+    const int free_from = count == kTile ? begin + kLive - 1 : last;
+    for (int i = begin; i < last; ++i) {
+      if (i >= free_from) {
+#pragma unroll 1
+        for (; i + kUnroll <= end; i += kUnroll) {
+          each_step<kUnroll>([&](auto b) { take_step(b, std::false_type{}, i + b); });
+          move_up(kUnroll);
+        }
+        if (i >= last) break;
       }
+      take_step(std::integral_constant<int, 0>{}, std::true_type{}, i);
+      move_up(1);
     }
   }
 
@@ -192,15 +205,18 @@ __global__ void __launch_bounds__(kThreads, kMinBlocks) wgrad_sweep(const WgradA
 }
 
 template <typename T, int kRows, int kColumns, int kStride, int kCount, int kTile, int kUnroll,
-          int kMinBlocks>
+          int kDepth, int kMinBlocks>
 Status launch_wgrad_sweep(cudaStream_t stream, WgradArgs args) {
   args.lanes = make_lanes(args.problem.channels, kCount);
   args.strips = static_cast<int>(ceil_div(args.problem.columns.outs(0), kTile));
-  args.steps = args.problem.batch * args.problem.rows.phases * args.problem.columns.phases *
-               args.strips * args.problem.rows.outs(0);
+  args.units =
+      args.problem.batch * args.problem.rows.phases * args.problem.columns.phases * args.strips;
+  const int workers = args.lanes.workers();
+  args.side = kTile > 1 && args.units >= 8 * workers ? workers : 1;
+  args.steps = ceil_div(args.units, args.side) * args.problem.rows.outs(0);
   dim3 grid;
   JAXDIRECT_RETURN_IF_ERROR(make_grid(args.slices * args.lanes.groups, &grid));
-  wgrad_sweep<T, kRows, kColumns, kStride, kCount, kTile, kUnroll, kMinBlocks>
+  wgrad_sweep<T, kRows, kColumns, kStride, kCount, kTile, kUnroll, kDepth, kMinBlocks>
       <<<grid, kThreads, 0, stream>>>(args);
   JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaPeekAtLastError(), kOp);
   return Status::ok();
@@ -217,18 +233,19 @@ template <typename T>
 Status choose(cudaStream_t stream, WgradArgs args) {
   constexpr int kHalf = 8 / sizeof(T);
   constexpr int kFull = 16 / sizeof(T);
-  // Taps, reduced stride, channels and columns of a thread, steps unrolled, blocks a processor.
+  // Taps, reduced stride, channels and columns of a thread, steps unrolled, steps ahead, blocks a
+  // processor.
   static constexpr Kernel kKernels[] = {
-      {3, 1, 1, kFull, launch_wgrad_sweep<T, 3, 1, 1, kFull, 1, 3, 4>},
-      {3, 1, 2, kFull, launch_wgrad_sweep<T, 3, 1, 2, kFull, 1, 2, 4>},
-      {4, 1, 1, kFull, launch_wgrad_sweep<T, 4, 1, 1, kFull, 1, 4, 4>},
-      {4, 1, 2, kFull, launch_wgrad_sweep<T, 4, 1, 2, kFull, 1, 2, 4>},
-      {3, 3, 1, kHalf, launch_wgrad_sweep<T, 3, 3, 1, kHalf, 4, 1, 3>},
-      {3, 3, 2, kHalf, launch_wgrad_sweep<T, 3, 3, 2, kHalf, 4, 1, 3>},
-      {5, 5, 1, 2, launch_wgrad_sweep<T, 5, 5, 1, 2, 4, 1, 3>},
-      {5, 5, 2, 2, launch_wgrad_sweep<T, 5, 5, 2, 2, 4, 1, 3>},
-      {7, 7, 1, 2, launch_wgrad_sweep<T, 7, 7, 1, 2, 4, 1, 2>},
-      {7, 7, 2, 2, launch_wgrad_sweep<T, 7, 7, 2, 2, 4, 1, 2>},
+      {3, 1, 1, kFull, launch_wgrad_sweep<T, 3, 1, 1, kFull, 1, 3, 3, 4>},
+      {3, 1, 2, kFull, launch_wgrad_sweep<T, 3, 1, 2, kFull, 1, 2, 2, 4>},
+      {4, 1, 1, kFull, launch_wgrad_sweep<T, 4, 1, 1, kFull, 1, 4, 4, 3>},
+      {4, 1, 2, kFull, launch_wgrad_sweep<T, 4, 1, 2, kFull, 1, 2, 2, 4>},
+      {3, 3, 1, kHalf, launch_wgrad_sweep<T, 3, 3, 1, kHalf, 4, 3, 1, 3>},
+      {3, 3, 2, kHalf, launch_wgrad_sweep<T, 3, 3, 2, kHalf, 4, 2, 1, 2>},
+      {5, 5, 1, 2, launch_wgrad_sweep<T, 5, 5, 1, 2, 4, 5, 1, 3>},
+      {5, 5, 2, 2, launch_wgrad_sweep<T, 5, 5, 2, 2, 4, 1, 1, 2>},
+      {7, 7, 1, 2, launch_wgrad_sweep<T, 7, 7, 1, 2, 4, 1, 1, 2>},
+      {7, 7, 2, 2, launch_wgrad_sweep<T, 7, 7, 2, 2, 4, 1, 1, 2>},
   };
   // A filter of one row runs down the columns.
   if (args.problem.rows.taps == 1) std::swap(args.problem.rows, args.problem.columns);

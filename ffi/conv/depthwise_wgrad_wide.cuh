@@ -90,6 +90,7 @@ Status launch_wgrad_wide(cudaStream_t stream, WgradArgs args) {
   args.problem.rows = without_phases(args.problem.rows);
   if (kTile == 1) args.problem.columns = without_phases(args.problem.columns);
   args.lanes = make_lanes(args.problem.channels, kCount);
+  args.side = 1;
   args.steps = args.problem.batch * args.problem.rows.out * args.problem.columns.phases;
   args.tap_blocks =
       static_cast<int>(args.problem.rows.taps * ceil_div(args.problem.columns.taps, 8));
