@@ -146,7 +146,7 @@ def run_all(
     ctx: Any, todo: list[Any], results: Any, notes: list[str], started: float, budget: float | None
 ) -> int:
     """Runs the cases that fit the budget; returns how many failed."""
-    from relational_peers.cases import fits
+    from harness.budget import fits
 
     left = lambda: float("inf") if budget is None else budget - time.monotonic() + started  # noqa: E731
     pyg = [c for c in todo if c.kind == "pyg"]
@@ -181,6 +181,7 @@ def run_pyg(ctx: Any, cases: list[Any], results: Any, notes: list[str], limit_s:
 
 def measure(case: Any, ctx: Any, results: Any) -> bool:
     """Runs one case, prints its row and keeps its record; False if ours failed."""
+    from harness.results import keep_others
     from relational_peers import report, run
 
     begin = time.monotonic()
@@ -190,7 +191,7 @@ def measure(case: Any, ctx: Any, results: Any) -> bool:
         else:
             record = run.layer_case(ctx, case)
             if ctx.again:
-                run.keep_others(record, results.data["cases"][case.name])
+                keep_others(record, results.data["cases"][case.name])
             report.derive(record)
     except Exception as error:  # one case's failure must not lose the others
         record = {"error": f"{type(error).__name__}: {error}"}

@@ -21,6 +21,17 @@ def judge(record: dict[str, Any], goals: Sequence[tuple[str, float]]) -> list[di
     return judged
 
 
+def keep_others(record: dict[str, Any], before: dict[str, Any]) -> None:
+    """Adds the contenders of an earlier record that were not measured again, and their runs."""
+    others = {k: v for k, v in before["contenders"].items() if k not in record["contenders"]}
+    record["runs_of_others"] = {
+        k: before.get("runs_of_others", {}).get(k, before["run"]) for k in others
+    }
+    record["contenders"] |= others
+    if "difference" in before:
+        record["difference"] = before["difference"] | record["difference"]
+
+
 class Results:
     """The JSON file: `runs` (one per process) and `cases` (name -> record), rewritten per case."""
 

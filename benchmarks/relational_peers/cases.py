@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from harness.budget import fits
+
 from .problem import LAYERS, OPERATIONS
 from .shapes import EIGHT, SHAPES
 
@@ -144,15 +146,6 @@ def ordered(cases: list[Case]) -> list[Case]:
         return rest, 1, place[case.graph], plan[case.kind], case.tier, case.compaction or ""
 
     return sorted(cases, key=key)
-
-
-def fits(case: Case, later: list[Case], left_s: float) -> bool:
-    """Whether a case may start with that many seconds left.
-
-    One that is less important than some that come later must leave time for all of those.
-    """
-    reserved = sum(c.seconds for c in later if c.tier < case.tier)
-    return case.seconds + reserved <= left_s
 
 
 __all__ = ["CORE", "EIGHT", "Case", "cpu_cases", "fits", "for_graphs", "gpu_cases", "ordered"]

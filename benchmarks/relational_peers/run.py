@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
+from harness import worker
 
 from . import device, graphs, ours, peers_jax
 from .cases import Case
@@ -119,16 +116,6 @@ def layer_case(ctx: Context, case: Case) -> dict[str, Any]:
     return record
 
 
-def keep_others(record: dict[str, Any], before: dict[str, Any]) -> None:
-    """Adds the contenders of an earlier record that were not measured again, and their runs."""
-    others = {k: v for k, v in before["contenders"].items() if k not in record["contenders"]}
-    record["runs_of_others"] = {
-        k: before.get("runs_of_others", {}).get(k, before["run"]) for k in others
-    }
-    record["contenders"] |= others
-    record["difference"] = before["difference"] | record["difference"]
-
-
 def _refused(why: str) -> dict[str, Any]:
     key = "oom" if why.startswith("OOM") else "skipped"
     return {"forward": {key: why}, "training": {key: why}}
@@ -167,25 +154,4 @@ def pyg_cases(
     """Measures cases in a process that has no JAX: ("NOTE", text) or (name, record)."""
     wanted = [c.params() | {"name": c.name} for c in cases]
     job = {"device": ctx.platform, "deadline_s": deadline_s, "cases": wanted}
-    here = Path(__file__).resolve().parents[1]
-    process = subprocess.Popen(
-        [ctx.pyg_python, "-m", "relational_peers.pyg_worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=here,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    with process.stdin:
-        json.dump(job, process.stdin)
-    for line in process.stdout:
-        kind, _, text = line.rstrip().partition(" ")
-        if kind == "RECORD":
-            done = json.loads(text)
-            yield done["name"], done["record"]
-        elif kind == "NOTE":
-            yield "NOTE", text
-    if (code := process.wait()) != 0:
-        yield "NOTE", f"PyG's process ended with code {code}"
+    return worker.records(ctx.pyg_python, "relational_peers.pyg_worker", job, "PyG")

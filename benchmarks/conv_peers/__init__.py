@@ -1,0 +1,1 @@
+"""What the convolution benchmark measures, and what it compares with."""

@@ -1,0 +1,104 @@
+"""The list of cases, the most important first."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from harness.budget import fits
+
+from .problem import MODES, PASSES
+from .shapes import CAUSAL, DEPTHWISE, TWELVE
+
+BATCHES = (128, 32, 1)
+WHOLE = ("forward", "training")
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One row of the report.
+
+    Args:
+        kind: "layer", "torch" (measured by another process) or "resnet50".
+        layer: name of the layer.
+        batch, padding, mode: as in `problem.Problem`.
+        what: "forward", "dgrad", "wgrad" or "training" (forward and both gradients).
+        tier: 0 is the core table, 2 the rest.
+    """
+
+    kind: str
+    layer: str
+    batch: int
+    padding: str
+    mode: str
+    what: str
+    tier: int = 2
+
+    @property
+    def name(self) -> str:
+        """Path-like; `--only` matches it."""
+        parts = [self.layer, f"b{self.batch}", self.padding, self.mode, self.what]
+        return "/".join(["torch", *parts] if self.kind == "torch" else parts)
+
+    @property
+    def group(self) -> tuple:
+        """Cases of one group share operands and are compiled together."""
+        return self.kind, self.layer, self.batch, self.padding, self.mode
+
+    @property
+    def seconds(self) -> float:
+        """About what it takes on an H200 with 16 host cores; `--budget` counts with it.
+
+        Most of it is cuDNN's choice of an algorithm, which the compiler makes one at a time.
+        """
+        if self.kind == "resnet50":
+            return 240
+        if self.kind == "torch":
+            return 0.9
+        return {"conv4": 5.0, "conv8": 4.0}.get(self.layer, 8.0 if self.what == "training" else 3)
+
+    def params(self) -> dict[str, Any]:
+        """All that tells it from others, for its record."""
+        return dataclasses.asdict(self)
+
+
+def gpu_cases() -> list[Case]:
+    """The twelve layers in every batch, padding, mode and pass; depthwise ones; a ResNet-50."""
+    cases = []
+    for batch in BATCHES:
+        for padding in ("valid", "same"):
+            tier = 0 if (batch, padding) == (128, "valid") else 2
+            for layer in TWELVE:
+                cases += [
+                    Case(kind, layer.name, batch, padding, mode, what, tier)
+                    for mode in MODES
+                    for what in PASSES
+                    for kind in ("torch", "layer")
+                ]
+    thin = [(layer.name, 128, "same") for layer in DEPTHWISE]
+    thin += [(CAUSAL.name, batch, "causal") for batch in (1, 2, 4, 8)]
+    for name, batch, padding in thin:
+        cases += [
+            Case(kind, name, batch, padding, "bf16", what)
+            for what in WHOLE
+            for kind in ("torch", "layer")
+        ]
+    cases.append(Case("resnet50", "resnet50", 128, "same", "bf16", "training"))
+    return ordered(cases)
+
+
+def cpu_cases() -> list[Case]:
+    """The twelve layers in batches of 8."""
+    return [
+        Case("layer", layer.name, 8, "valid", "fp32", what, 0)
+        for layer in TWELVE
+        for what in PASSES
+    ]
+
+
+def ordered(cases: list[Case]) -> list[Case]:
+    """The core first; in each tier PyTorch, since it has a process of its own, then the layers."""
+    return sorted(cases, key=lambda case: (case.tier, case.kind != "torch"))
+
+
+__all__ = ["BATCHES", "Case", "cpu_cases", "fits", "gpu_cases", "ordered"]

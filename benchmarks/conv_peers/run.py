@@ -1,0 +1,224 @@
+"""Runs a case: layers with their rivals, PyTorch in its own process, a network's step."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import gc
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+from harness import programs as harness
+from harness import worker
+
+from . import operands, ours, programs, resnet
+from .cases import Case
+from .problem import L2_BYTES, OPERANDS, RESULTS, make
+from .report import AUTO, OURS, XLA
+from .sampled import samples
+
+SYNC_S = {"cuda": 0.02, "cpu": 0.03}
+NETWORK_SYNC_S = 0.3
+
+
+@dataclasses.dataclass
+class Context:
+    """State of one benchmark process.
+
+    Args:
+        platform: "cuda" or "cpu".
+        without: contenders to leave out.
+        again: the only contenders to measure, or none to measure all.
+        wanted: all cases that this process measures.
+        torch_python: the Python that PyTorch's process runs.
+        rounds: of each timing, or None for the platform's number.
+        small: tiny sizes, to check the logic.
+    """
+
+    platform: str
+    without: set[str]
+    again: set[str]
+    wanted: list[Case]
+    torch_python: str = sys.executable
+    rounds: int | None = None
+    small: bool = False
+    _group: Group | None = None
+
+    def takes(self, name: str) -> bool:
+        """Whether a contender takes part."""
+        return name not in self.without and (not self.again or name in self.again)
+
+    @property
+    def count(self) -> int:
+        return self.rounds or (5 if self.platform == "cuda" else 21)
+
+    def group(self, case: Case) -> Group:
+        """The compiled programs of the case and of those beside it; the last group is kept."""
+        if self._group is None or self._group.key != case.group:
+            self._group = None
+            gc.collect()
+            self._group = Group(self, [c for c in self.wanted if c.group == case.group])
+        return self._group
+
+
+class Group:
+    """Cases that share their operands: the passes of a layer, compiled together.
+
+    Args:
+        ctx: the process.
+        cases: of one group.
+    """
+
+    def __init__(self, ctx: Context, cases: list[Case]):
+        self.key = cases[0].group
+        self.problem = make(cases[0].params(), ctx.small)
+        self.operands = operands.Operands(self.problem)
+        self.operands.warm_up(("nhwc", "nchw") if ctx.platform == "cuda" else ("nhwc",))
+        self.programs = {case.what: self._programs(ctx, case.what) for case in cases}
+        compile_in_turn([p for found in self.programs.values() for p in found])
+        with concurrent.futures.ThreadPoolExecutor(len(cases)) as pool:
+            list(pool.map(lambda what: self._accuracy(what, self.sets(ctx, what)), self.programs))
+
+    def sets(self, ctx: Context, what: str) -> int:
+        return self.problem.copies(what) if ctx.platform == "cuda" else 2
+
+    def _programs(self, ctx: Context, what: str) -> list[harness.Program]:
+        found = []
+        for name, layout, function, options in self._contenders(ctx):
+            conv = programs.convolution(function, self.problem, layout, **options)
+            one = programs.one_pass(conv, self.problem, what, layout)
+            sets = self.operands.sets(OPERANDS[what], self.sets(ctx, what), layout)
+            refusals = ours.REFUSALS if name == OURS else ()
+            if ctx.platform == "cuda":
+                many, inputs = programs.rotated(one), [(sets,)]
+                program = harness.Program(name, many, inputs, calls=len(sets), refusals=refusals)
+            else:
+                program = harness.Program(name, one, sets, refusals=refusals)
+            found.append(program)
+        return found
+
+    def _contenders(self, ctx: Context) -> Iterator[tuple[str, str, Callable, dict[str, Any]]]:
+        """Name, layout, function and its options."""
+        for name, option in ((OURS, "native"), (AUTO, "auto")):
+            if ctx.takes(name) and ours.missing() is None:
+                yield name, "nhwc", ours.function(), {"implementation": option}
+        for name in XLA[: 2 if ctx.platform == "cuda" else 1]:
+            if ctx.takes(name):
+                yield name, name.removeprefix("xla_"), jax.lax.conv_general_dilated, {}
+
+    def _accuracy(self, what: str, sets: int) -> None:
+        """Errors of the last results of each program of a pass, in its record."""
+        given = {o: self.operands.get(o, sets - 1) for o in OPERANDS[what]}
+        wanted = samples(self.problem, RESULTS[what], given, operands.fetch)
+
+        def errors(program: harness.Program) -> dict[str, Any]:
+            layout = program.name.removeprefix("xla_") if program.name in XLA else "nhwc"
+            results = program.call(sets - 1)
+            results = results[-1] if program.calls > 1 else results
+            return {
+                r: wanted[r].errors(operands.fetch_result(y, wanted[r].index, layout, r))
+                for r, y in zip(RESULTS[what], results, strict=True)
+            }
+
+        for program in self.programs[what]:
+            if not program.failed():
+                found = harness.guarded(program, lambda p=program: errors(p))
+                program.record["accuracy"] = found
+
+
+def compile_in_turn(ready: list[harness.Program]) -> None:
+    """Compiles one of XLA's before the others, which then meet its choice of algorithms."""
+    harness.compile_all([p for p in ready if p.name == XLA[0]])
+    harness.compile_all([p for p in ready if p.name != XLA[0]])
+
+
+def layer_case(ctx: Context, case: Case) -> dict[str, Any]:
+    """Measures every contender of one pass of a layer."""
+    group = ctx.group(case)
+    problem, what = group.problem, case.what
+    ready = group.programs[what]
+    estimates = harness.estimates(ready)
+    harness.time_all(ready, estimates, count=ctx.count, sync_s=SYNC_S[ctx.platform])
+    sets = group.sets(ctx, what)
+    nbytes = sets * problem.nbytes(OPERANDS[what])
+    for program in ready:
+        if "memory_bytes" in program.record:
+            program.record["workspace_bytes"] = program.record["memory_bytes"]["temporaries"]
+            program.record["convolutions"] = programs.convolutions(program.text())
+        if "seconds" in program.record:
+            program.record["dispatch_s"] = _dispatch(program)
+    record = {
+        "floors": problem.floor_s(what),
+        "flops": problem.flops(what),
+        "bytes": problem.moved(what),
+        "sets": sets,
+        "operand_bytes": nbytes,
+        "past_l2": nbytes > 4 * L2_BYTES,
+        "expected_convolutions": (3 if what == "training" else 1)
+        * (sets if ctx.platform == "cuda" else 1),
+        "contenders": {p.name: p.record for p in ready},
+    }
+    for program in ready:
+        program.drop()
+    return record
+
+
+def _dispatch(program: harness.Program) -> float:
+    """Seconds of a call that the host takes to start it; where the device takes less, it waits."""
+    found = []
+    for index in range(3):
+        begin = time.perf_counter()
+        out = program.call(index)
+        found.append(time.perf_counter() - begin)
+        jax.block_until_ready(out)
+    return min(found) / program.calls
+
+
+def resnet_case(ctx: Context, case: Case) -> dict[str, Any]:
+    """Measures a training step of ResNet-50 by XLA's convolutions and by ours, in both layouts."""
+    config = resnet.SMALL if ctx.small else resnet.RESNET50
+    ready = []
+    for who, function, options in (
+        (OURS, None, {"implementation": "auto"}),
+        ("xla", jax.lax.conv_general_dilated, {}),
+    ):
+        for layout in ("nhwc", "nchw"):
+            name = f"{who}_{layout}"
+            if not ctx.takes(name) or (function is None and ours.missing() is not None):
+                continue
+            conv = resnet.convolution(function or ours.function(), layout, **options)
+            step = resnet.step(conv, layout, config)
+            batch = 2 if ctx.small else case.batch
+            inputs = [
+                (resnet.init(layout, config), *resnet.batch(layout, config, batch, seed))
+                for seed in range(2)
+            ]
+            ready.append(harness.Program(name, step, inputs))
+    compile_in_turn(ready)
+    estimates = harness.estimates(ready)
+    harness.time_all(ready, estimates, count=ctx.count, sync_s=NETWORK_SYNC_S, limit_s=60)
+    for program in ready:
+        if "seconds" in program.record:
+            program.record["loss"] = float(program.call()[1])
+            program.record["convolutions"] = programs.convolutions(program.text())
+    contenders = {p.name: p.record for p in ready}
+    for program in ready:
+        program.drop()
+    return {"contenders": contenders}
+
+
+def torch_cases(
+    ctx: Context, cases: list[Case], deadline_s: float
+) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    """Measures cases in a process that has no JAX: ("NOTE", text) or (name, record)."""
+    job = {
+        "device": ctx.platform,
+        "deadline_s": deadline_s,
+        "rounds": ctx.count,
+        "small": ctx.small,
+        "cases": [c.params() | {"name": c.name} for c in cases],
+    }
+    return worker.records(ctx.torch_python, "conv_peers.torch_worker", job, "PyTorch")

@@ -1,0 +1,45 @@
+"""A process of its own for a peer, so that neither library holds the other's memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def records(
+    python: str, module: str, job: dict[str, Any], title: str
+) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    """Runs a module that reads the job from stdin: ("NOTE", text) or (name, record) as they come.
+
+    Args:
+        python: the interpreter.
+        module: found from the benchmarks' folder; writes lines NOTE with a text, or RECORD with
+            a JSON object of a case's name and its record.
+        job: what to do.
+        title: of the peer, for the note of its failure.
+    """
+    process = subprocess.Popen(
+        [python, "-m", module],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).resolve().parents[1],
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with process.stdin:
+        json.dump(job, process.stdin)
+    for line in process.stdout:
+        kind, _, text = line.rstrip().partition(" ")
+        if kind == "RECORD":
+            done = json.loads(text)
+            yield done["name"], done["record"]
+        elif kind == "NOTE":
+            yield "NOTE", text
+    if (code := process.wait()) != 0:
+        yield "NOTE", f"{title}'s process ended with code {code}"
