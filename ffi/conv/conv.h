@@ -32,6 +32,7 @@ struct Shape {
   int64_t dilation_h = 1, dilation_w = 1;
   int64_t groups = 1;  // G
 
+  bool is_depthwise() const { return groups > 1 && groups == channels && channels == out_channels; }
   int64_t group_channels() const { return channels / groups; }
   int64_t group_out_channels() const { return out_channels / groups; }
   int64_t x_size() const { return batch * height * width * channels; }

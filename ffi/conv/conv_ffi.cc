@@ -1,6 +1,5 @@
 #include "common/handler.h"
 #include "conv/conv.h"
-#include "conv/depthwise.h"
 
 namespace jaxdirect::conv {
 
@@ -119,28 +118,25 @@ ffi::Error launch(Launch run, NativeContext context, Status decoded, ffi::AnyBuf
   return to_ffi(decoded.is_ok() ? run(to_context(context), *args) : decoded);
 }
 
-template <Launch kLaunch>
 ffi::Error handle_fprop(NativeContext context, ffi::AnyBuffer x, ffi::AnyBuffer filter,
                         ffi::Result<ffi::AnyBuffer> y, ffi::Result<ffi::AnyBuffer> workspace,
                         ConvAttrs attrs) {
   Args args;
-  return launch(kLaunch, context, decode(x, filter, *y, attrs, &args), *workspace, &args);
+  return launch(fprop, context, decode(x, filter, *y, attrs, &args), *workspace, &args);
 }
 
-template <Launch kLaunch>
 ffi::Error handle_dgrad(NativeContext context, ffi::AnyBuffer y_bar, ffi::AnyBuffer filter,
                         ffi::Result<ffi::AnyBuffer> x_bar, ffi::Result<ffi::AnyBuffer> workspace,
                         ConvAttrs attrs) {
   Args args;
-  return launch(kLaunch, context, decode(*x_bar, filter, y_bar, attrs, &args), *workspace, &args);
+  return launch(dgrad, context, decode(*x_bar, filter, y_bar, attrs, &args), *workspace, &args);
 }
 
-template <Launch kLaunch>
 ffi::Error handle_wgrad(NativeContext context, ffi::AnyBuffer x, ffi::AnyBuffer y_bar,
                         ffi::Result<ffi::AnyBuffer> filter_bar,
                         ffi::Result<ffi::AnyBuffer> workspace, ConvAttrs attrs) {
   Args args;
-  return launch(kLaunch, context, decode(x, *filter_bar, y_bar, attrs, &args), *workspace, &args);
+  return launch(wgrad, context, decode(x, *filter_bar, y_bar, attrs, &args), *workspace, &args);
 }
 
 }  // namespace
@@ -154,21 +150,9 @@ ffi::Error handle_wgrad(NativeContext context, ffi::AnyBuffer x, ffi::AnyBuffer 
       .Ret<ffi::AnyBuffer>() /* workspace */            \
       .Attrs<ConvAttrs>()
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdirect_conv_fprop, handle_fprop<fprop>, JAXDIRECT_BINDING,
-                              kRecordable);
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdirect_conv_dgrad, handle_dgrad<dgrad>, JAXDIRECT_BINDING,
-                              kRecordable);
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdirect_conv_wgrad, handle_wgrad<wgrad>, JAXDIRECT_BINDING,
-                              kRecordable);
-
-#ifdef JAXDIRECT_CUDA_MODULE
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdirect_conv_depthwise_fprop, handle_fprop<depthwise_fprop>,
-                              JAXDIRECT_BINDING, kRecordable);
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdirect_conv_depthwise_dgrad, handle_dgrad<depthwise_dgrad>,
-                              JAXDIRECT_BINDING, kRecordable);
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdirect_conv_depthwise_wgrad, handle_wgrad<depthwise_wgrad>,
-                              JAXDIRECT_BINDING, kRecordable);
-#endif
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdirect_conv_fprop, handle_fprop, JAXDIRECT_BINDING, kRecordable);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdirect_conv_dgrad, handle_dgrad, JAXDIRECT_BINDING, kRecordable);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdirect_conv_wgrad, handle_wgrad, JAXDIRECT_BINDING, kRecordable);
 
 }  // namespace jaxdirect::conv
 

@@ -1,6 +1,6 @@
 #pragma once
 
-// Convolution with one filter a channel (groups = C = K), on a GPU; see conv.h.
+// Convolution with one filter a channel (Shape::is_depthwise), on a GPU; see conv.h.
 
 #include <algorithm>
 
@@ -29,10 +29,8 @@ inline int64_t depthwise_wgrad_workspace_bytes(const Shape& shape) {
          shape.channels;
 }
 
-#ifdef JAXDIRECT_CUDA_MODULE
 Status depthwise_fprop(cudaStream_t stream, const Args& args);
 Status depthwise_dgrad(cudaStream_t stream, const Args& args);
 Status depthwise_wgrad(cudaStream_t stream, const Args& args);
-#endif
 
 }  // namespace jaxdirect::conv

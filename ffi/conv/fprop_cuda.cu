@@ -3,6 +3,7 @@
 
 #include "common/cuda.h"
 #include "conv/conv.h"
+#include "conv/depthwise.h"
 #include "conv/halo_launch.h"
 #include "conv/halo_problems.h"
 
@@ -44,6 +45,7 @@ std::vector<HaloProblem> problems_of(const Shape& s, bool transposed) {
 
 Plan plan(const Shape& s, FloatType type, Precision precision, bool transposed) {
   Plan plan;
+  if (s.is_depthwise()) return {.covered = true, .kernel = "depthwise"};
   if (!is_covered(s, type)) return plan;
   HaloCall call{.multiplicand = multiplicand_of(type, precision),
                 .form = form_of(type, transposed)};
@@ -104,6 +106,7 @@ Status fprop(cudaStream_t stream, const Args& args) {
   if (s.y_size() == 0 || s.x_size() == 0 || s.filter_size() == 0) {
     return fill_zero(stream, args.y, s.y_size() * size_of(args.type));
   }
+  if (s.is_depthwise()) return depthwise_fprop(stream, args);
   return run(stream, args, /*transposed=*/false);
 }
 
@@ -112,6 +115,7 @@ Status dgrad(cudaStream_t stream, const Args& args) {
   if (s.y_size() == 0 || s.x_size() == 0 || s.filter_size() == 0) {
     return fill_zero(stream, args.x, s.x_size() * size_of(args.type));
   }
+  if (s.is_depthwise()) return depthwise_dgrad(stream, args);
   return run(stream, args, /*transposed=*/true);
 }
 

@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "common/cuda.h"
+#include "conv/depthwise.h"
 #include "conv/tensor_map.h"
 #include "conv/wgrad_kernel.cuh"
 
@@ -99,6 +100,7 @@ Status wgrad(cudaStream_t stream, const Args& args) {
         cudaMemsetAsync(args.filter, 0, s.filter_size() * size_of(args.type), stream), kOp);
     return Status::ok();
   }
+  if (s.is_depthwise()) return depthwise_wgrad(stream, args);
   const Work& plan = plan_once(s);
   if (!plan.covered || args.type == FloatType::kF32) {
     return Status::error(kOp, ": the filter's gradient has no native kernel for this convolution; ",
@@ -116,6 +118,11 @@ Status wgrad(cudaStream_t stream, const Args& args) {
 
 Plan plan_wgrad(const Shape& s, FloatType type, Precision) {
   Plan plan;
+  if (s.is_depthwise()) {
+    return {.covered = true,
+            .kernel = "depthwise",
+            .workspace_bytes = depthwise_wgrad_workspace_bytes(s)};
+  }
   if (type == FloatType::kF32) return plan;
   plan.covered = true;
   if (s.y_size() == 0 || s.x_size() == 0 || s.filter_size() == 0) return plan;
