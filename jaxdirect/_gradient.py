@@ -37,20 +37,9 @@ def custom_vjp(*nondiff_argnums: int) -> Callable[[Callable[..., Any]], Any]:
     return decorate
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def reverse_only(op: str, x: Array) -> Array:
     """`x`, for an operation `op` with a `custom_vjp`: forward mode fails with a remedy."""
-    return x
-
-
-@reverse_only.defjvp
-def _(op: str, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    (x,), (tangent,) = primals, tangents
-    return reverse_only(op, x), _tangent_p.bind(tangent, op=op)
-
-
-# Reverse mode transposes it away; whoever evaluates it is in forward mode.
-_tangent_p = Primitive("reverse_only_tangent")
+    return _reverse_only_p.bind(x, op=op)
 
 
 def _refuse(*_: Any, op: str, **__: Any) -> Any:
@@ -60,8 +49,26 @@ def _refuse(*_: Any, op: str, **__: Any) -> Any:
     )
 
 
+# The identity, and its derivative: reverse mode transposes that away, so that whoever evaluates
+# it, or maps over it, is in forward mode. Its transpose is the identity again.
+_reverse_only_p = Primitive("reverse_only")
+_tangent_p = Primitive("reverse_only_tangent")
+
+for _primitive in (_reverse_only_p, _tangent_p):
+    _primitive.def_abstract_eval(lambda x, op: x)
+
+_reverse_only_p.def_impl(lambda x, op: x)
+mlir.register_lowering(_reverse_only_p, lambda context, x, op: [x])
+batching.primitive_batchers[_reverse_only_p] = lambda operands, axes, op: (
+    reverse_only(op, *operands),
+    axes[0],
+)
+ad.primitive_jvps[_reverse_only_p] = lambda primals, tangents, op: (
+    reverse_only(op, *primals),
+    tangents[0] if isinstance(tangents[0], ad.Zero) else _tangent_p.bind(tangents[0], op=op),
+)
+
 _tangent_p.def_impl(_refuse)
-_tangent_p.def_abstract_eval(lambda tangent, op: tangent)
 mlir.register_lowering(_tangent_p, _refuse)
-ad.deflinear2(_tangent_p, lambda cotangent, *_, op: (cotangent,))
 batching.primitive_batchers[_tangent_p] = _refuse
+ad.deflinear2(_tangent_p, lambda cotangent, *_, op: (cotangent,))

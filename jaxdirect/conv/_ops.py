@@ -112,8 +112,9 @@ def _sharding_rule(kind: str, *_: int, groups: int, **__: int) -> tuple[str, tup
     free = {"n"}
     if groups == 1:
         free |= {"fprop": {"k"}, "dgrad": {"c"}, "wgrad": {"c", "k"}}[kind]
-    whole = {factor for names in axes.values() for factor in names.split()} - free
-    return f"{axes[first]}, {axes[second]} -> {axes[result]}", tuple(sorted(whole))
+    names = f"{axes[first]} {axes[second]} {axes[result]}".split()
+    whole = tuple(factor for factor in dict.fromkeys(names) if factor not in free)
+    return f"{axes[first]}, {axes[second]} -> {axes[result]}", whole
 
 
 def _op(kind: str) -> _ffi.Op:

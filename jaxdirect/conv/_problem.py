@@ -137,6 +137,8 @@ def trace(lhs: Any, rhs: Any, arguments: dict[str, Any]) -> Traced | None:
 def _not_canonical(operands: Sequence[Any], out: Any, params: Mapping[str, Any]) -> str | None:
     lhs, rhs = operands
     spatial = len(params["window_strides"])
+    if any(len(params[name]) != spatial for name in ("padding", "lhs_dilation", "rhs_dilation")):
+        return "its arguments differ in their number of spatial dimensions"
     if spatial not in (1, 2):
         return f"it has {spatial} spatial dimensions, native code takes 1 and 2"
     if lhs.dtype.name not in _DTYPES or rhs.dtype != lhs.dtype:

@@ -98,6 +98,9 @@ class Geometry:
         shapes = (*self.x_shape, *self.filter_shape, *self.y_shape)
         if 0 in shapes:
             return "an array is empty"
+        steps = self.stride_h, self.stride_w, self.dilation_h, self.dilation_w
+        if min(steps) < 1:
+            return "a stride or a dilation is not positive"
         window = [abs(value) for value in self.window.values()]
         padded = (
             self.out_height * self.stride_h + self.filter_height * self.dilation_h,

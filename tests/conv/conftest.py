@@ -56,8 +56,8 @@ def stand_in(target, results, *operands, **attributes):
     return [out, *(jnp.zeros(rest.shape, rest.dtype) for rest in results[1:])]
 
 
-@pytest.fixture
-def native(monkeypatch):
+@pytest.fixture(scope="module")
+def native():
     """All passes native on the CPU; the targets that are traced are in the list it gives.
 
     Kernels that this build lacks are stood in for by `stand_in`. On a GPU its own rules decide.
@@ -67,15 +67,14 @@ def native(monkeypatch):
 
     def native_call(target, results, *operands, **attributes):
         calls.append(target)
-        call = real if target in _ffi.targets(jax.default_backend()) else stand_in
+        call = real if target in _ffi.targets("cpu") else stand_in
         return call(target, results, *operands, **attributes)
 
-    monkeypatch.setattr(_ffi, "native_call", native_call)
-    covered = rules.COVERED | {("cpu", op) for op in rules.PASSES}
-    monkeypatch.setattr(rules, "COVERED", covered)
-    _forget()
-    yield calls
-    monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_ffi, "native_call", native_call)
+        patch.setattr(rules, "COVERED", rules.COVERED | {("cpu", op) for op in rules.PASSES})
+        _forget()
+        yield calls
     _forget()
 
 
