@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CANONICAL, LEFT_TO_XLA, assert_close, make
+from conv_cases import CANONICAL, LEFT_TO_XLA, assert_close, make
 
 import jaxdirect
 from jaxdirect import _ffi
