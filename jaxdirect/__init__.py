@@ -2,6 +2,7 @@
 
 from jaxdirect._ffi import export_checks
 from jaxdirect._info import include_dir, show_config
+from jaxdirect.conv.general import conv_general_dilated
 from jaxdirect.hostmem.cache import cache_rows
 from jaxdirect.hostmem.cached_table import CachedTable
 from jaxdirect.hostmem.csr import CSRGraph
@@ -15,6 +16,7 @@ __all__ = [
     "CachedTable",
     "SampledNeighbors",
     "cache_rows",
+    "conv_general_dilated",
     "empty",
     "explain_gather",
     "export_checks",

@@ -15,6 +15,11 @@ def memory_space(x: jax.Array) -> Any:
     return jax.typeof(x).memory_space
 
 
+def in_host_space(x: jax.Array) -> bool:
+    """Whether `x`, an array or a tracer, is known to live in host memory."""
+    return memory_space(x) == jax.memory.Space.Host
+
+
 def with_host_type(x: jax.Array) -> jax.Array:
     """`x`, an array of one device in pinned host memory, with a type that says so.
 
@@ -28,6 +33,13 @@ def with_host_type(x: jax.Array) -> jax.Array:
     named = NamedSharding(mesh, PartitionSpec(), memory_kind="pinned_host")
     typed = jax.make_array_from_single_device_arrays(x.shape, named, [x])
     return jax.device_put(typed, x.sharding)
+
+
+def default_platform() -> str:
+    """The platform that a call runs on unless it is told another: "cpu", "cuda" or another."""
+    device = jax.config.jax_default_device  # type: ignore[attr-defined]
+    platform = getattr(device, "platform", device) or jax.default_backend()
+    return "cuda" if platform == "gpu" else platform
 
 
 def native_width(*dtypes: Any) -> contextlib.AbstractContextManager:

@@ -18,7 +18,6 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental.custom_partitioning import custom_partitioning
-from jax.sharding import PartitionSpec
 
 from jaxdirect import _compat, _partition
 
@@ -42,6 +41,11 @@ def module(platform: str) -> ModuleType | ImportError:
     for target, handler in native.registrations().items():
         jax.ffi.register_ffi_target(target, handler, platform=xla_platform)
     return native
+
+
+def available(platform: str) -> bool:
+    """Whether there is native code for `platform`."""
+    return platform in _MODULES and not isinstance(module(platform), ImportError)
 
 
 def require(platform: str, what: str) -> ModuleType:
@@ -109,7 +113,7 @@ class Op:
 
     Attributes:
         name: the public function's name, for messages.
-        target: the FFI target, the same on every platform.
+        target: the FFI target, or `(platform, *operand types, **attributes)` to it.
         results: `(platform, *operand types, **attributes)` to the types of all FFI results.
         num_outputs: how many of those are outputs; the rest is workspace and dropped.
         reference: `(*operands, **attributes)` to the outputs, in plain JAX.
@@ -118,10 +122,13 @@ class Op:
         whole: operands, by number and name, that may be neither split over a mesh nor batched.
         covers: `(platform, *operands, **attributes)` to whether native code takes them; else the
             reference does.
+        reduced: factors of the rule that the outputs are sums over: split, the devices' sums are
+            added up.
+        unsent: attributes for the functions above alone, which native code does not take.
     """
 
     name: str
-    target: str
+    target: str | Callable[..., str]
     results: Callable[..., Sequence[jax.ShapeDtypeStruct]]
     num_outputs: int
     reference: Callable[..., tuple[jax.Array, ...]]
@@ -129,6 +136,8 @@ class Op:
     batch: Callable[..., tuple[jax.Array, ...]]
     whole: tuple[tuple[int, str], ...] = ()
     covers: Callable[..., bool] | None = None
+    reduced: tuple[str, ...] = ()
+    unsent: tuple[str, ...] = ()
 
     def __call__(
         self, *operands: jax.Array, implementation: str = "auto", **attributes: int | float
@@ -151,7 +160,9 @@ def _platform_branches(
             _compat.result_like(result, operands[0])
             for result in op.results(platform, *operands, **attributes)
         )
-        outputs = native_call(op.target, results, *operands, **attributes)
+        target = op.target(platform, *operands, **attributes) if callable(op.target) else op.target
+        sent = {name: value for name, value in attributes.items() if name not in op.unsent}
+        outputs = native_call(target, results, *operands, **sent)
         return tuple(outputs[: op.num_outputs])
 
     def reference(*operands: jax.Array) -> tuple[jax.Array, ...]:
@@ -160,45 +171,51 @@ def _platform_branches(
 
     if implementation == "reference":
         return reference, False
-    available = {
-        platform: functools.partial(native, platform)
-        for platform in _MODULES
-        if not isinstance(module(platform), ImportError)
-    }
+    branches = {name: functools.partial(native, name) for name in _MODULES if available(name)}
     if implementation == "native":
-        platform = "cuda" if jax.default_backend() == "gpu" else jax.default_backend()
-        if platform not in available:
+        platform = _compat.default_platform()
+        if platform not in branches:
             raise RuntimeError(f"{op.name}: implementation='native': {missing(platform)}")
-    if not available:
+    if not branches:
         return reference, False
     default = None if implementation == "native" else reference
 
     def choose(*operands: jax.Array) -> tuple[jax.Array, ...]:
         # A partitioned call is traced again where the caller's settings are gone.
         with _compat.native_width(*(operand.dtype for operand in operands)):
-            return jax.lax.platform_dependent(*operands, default=default, **available)
+            return jax.lax.platform_dependent(*operands, default=default, **branches)
 
     return choose, True
 
 
+def check_implementation(op: str, value: Any) -> None:
+    """Raises unless `value` names an implementation."""
+    if value not in IMPLEMENTATIONS:
+        names = ", ".join(IMPLEMENTATIONS)
+        raise ValueError(f"{op}: implementation must be one of {names}, got {value!r}")
+
+
 @functools.cache
 def _composed(op: Op, implementation: str, ranks: tuple[int, ...], static: tuple) -> Callable:
-    if implementation not in IMPLEMENTATIONS:
-        raise ValueError(
-            f"{op.name}: implementation must be one of {', '.join(IMPLEMENTATIONS)}, "
-            f"got {implementation!r}"
-        )
+    check_implementation(op.name, implementation)
     run, has_native = _platform_branches(op, implementation, dict(static))
     rule, replicated = op.sharding_rule(*ranks, **dict(static))
     partitioned = custom_partitioning(run)
 
+    def summed(axes: dict[str, Any]) -> Callable:
+        over = [axis for factor in op.reduced for axis in axes.get(factor, ())]
+        return (lambda *operands: jax.lax.psum(run(*operands), over)) if over else run
+
     def partition(mesh: Any, operands: Any, results: Any) -> Any:
-        _check_whole(op, [operand.sharding.spec for operand in operands])
-        shardings = [jax.tree.map(lambda x: x.sharding, side) for side in (results, operands)]
-        return mesh, run, *shardings
+        _partition.check_whole(op.name, op.whole, [operand.sharding.spec for operand in operands])
+        axes, *shardings = _partition.consistent(rule, replicated, mesh, operands, results)
+        return mesh, summed(axes), *shardings
 
     partitioned.def_partition(
-        partition=partition, sharding_rule=rule, need_replication_factors=replicated
+        partition=partition,
+        sharding_rule=rule,
+        reduction_factors=op.reduced,
+        need_replication_factors=replicated,
     )
 
     def typed(*operands: jax.Array) -> tuple[jax.Array, ...]:
@@ -207,9 +224,11 @@ def _composed(op: Op, implementation: str, ranks: tuple[int, ...], static: tuple
             # Plain JAX needs no rule, and within one it cannot see what lies in host memory.
             return partitioned(*operands) if has_native else run(*operands)
         # Over a mesh with explicit axes the types say already how everything is split.
-        _check_whole(op, specs)
-        outputs = _partition.output_specs(rule, replicated, specs)
-        split = jax.shard_map(run, mesh=mesh, in_specs=specs, out_specs=outputs, check_vma=False)
+        _partition.check_whole(op.name, op.whole, specs)
+        axes, outputs = _partition.split(rule, replicated, specs)
+        split = jax.shard_map(
+            summed(axes), mesh=mesh, in_specs=specs, out_specs=outputs, check_vma=False
+        )
         return split(*operands)
 
     batched = jax.custom_batching.custom_vmap(typed)
@@ -228,17 +247,3 @@ def _composed(op: Op, implementation: str, ranks: tuple[int, ...], static: tuple
         return outputs, tuple(True for _ in outputs)
 
     return batched
-
-
-def _check_whole(op: Op, specs: Sequence[PartitionSpec]) -> None:
-    for index, name in op.whole:
-        if any(axis is not None for axis in specs[index]):
-            raise ValueError(
-                f"{op.name}: {name} must be replicated over the mesh under plain jit, got "
-                f"{specs[index]}; to let each device use its own part, call it in jax.shard_map"
-            )
-
-
-def in_host_space(x: jax.Array) -> bool:
-    """Whether `x`, an array or a tracer, is known to live in host memory."""
-    return _compat.memory_space(x) == jax.memory.Space.Host

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jaxdirect import _ffi
+from jaxdirect import _compat
 
 
 def check_table(op: str, table: Any, name: str = "table") -> None:
@@ -51,7 +51,7 @@ def check_reachable(op: str, name: str, array: jax.Array) -> None:
         return
     if array.is_deleted():
         raise ValueError(f"{op}: {name} was freed (deleted or donated); create it again")
-    if _ffi.in_host_space(array) and _under_jit():
+    if _compat.in_host_space(array) and _under_jit():
         raise ValueError(
             f"{op}: {name} is a unified array that the traced function closes over, so that "
             "its data would be copied into the program; pass it as an argument of the "
@@ -76,7 +76,7 @@ def index_array(op: str, name: str, ids: Any, num_rows: int) -> jax.Array:
             f"{op}: {name} must be an integer array, got {ids.dtype}; "
             f"cast with {name}.astype('int32')"
         )
-    if isinstance(ids, jax.Array) and _ffi.in_host_space(ids):
+    if isinstance(ids, jax.Array) and _compat.in_host_space(ids):
         ids = jax.device_put(ids, jax.memory.Space.Device)
     wide = num_rows > np.iinfo(np.int32).max
     target = np.int64 if wide or ids.dtype == np.int64 else np.int32

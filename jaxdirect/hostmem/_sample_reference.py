@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxdirect import _ffi
+from jaxdirect import _compat
 from jaxdirect.hostmem import _philox
 
 _MAX_DEGREE = np.iinfo(np.int32).max
@@ -62,7 +62,7 @@ def reference(
 ) -> tuple[Array, Array, Array]:
     """Neighbours, edge ids and counts, as `sample_neighbors` states them."""
     indptr, indices = (
-        jax.device_put(x, jax.memory.Space.Device) if _ffi.in_host_space(x) else x
+        jax.device_put(x, jax.memory.Space.Device) if _compat.in_host_space(x) else x
         for x in (indptr, indices)
     )
     num_edges = indices.shape[0]

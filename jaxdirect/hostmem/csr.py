@@ -12,7 +12,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Int
 
-from jaxdirect import _compat, _ffi
+from jaxdirect import _compat
 from jaxdirect.hostmem import _checks
 
 _CHUNK = 1 << 24  # elements that `validate` looks at together
@@ -178,7 +178,7 @@ def _check_ends(indptr: Array, num_edges: int) -> None:
         return
     if not indptr.is_fully_replicated:  # each shard is an indptr of its own
         return
-    on_host = _ffi.in_host_space(indptr) or indptr.devices().pop().platform == "cpu"
+    on_host = _compat.in_host_space(indptr) or indptr.devices().pop().platform == "cpu"
     if on_host:
         ends = _host_view(indptr)[[0, -1]]
     else:
@@ -198,7 +198,7 @@ def _raise_ends(first: Any, last: Any, num_edges: int) -> None:
 
 def _host_view(array: Array) -> np.ndarray:
     """The array in NumPy; what lies in host memory is not copied."""
-    if not _ffi.in_host_space(array) or array.size == 0:
+    if not _compat.in_host_space(array) or array.size == 0:
         return np.asarray(array)
     shard = jax.block_until_ready(array.addressable_shards[0].data)
     if shard.devices().pop().platform == "cpu":

@@ -48,7 +48,7 @@ def _results(platform: str, *operands: Any, order: int, **_: int) -> list:
 def _reference(
     table: Array, ids: Array, *, fill_low: int, fill_high: int, **_: int
 ) -> tuple[Array]:
-    if _ffi.in_host_space(table):
+    if _compat.in_host_space(table):
         table = jax.device_put(table, jax.memory.Space.Device)
     pattern = np.array([fill_low, fill_high], np.int64).tobytes()
     fill = jnp.full((), np.frombuffer(pattern, table.dtype, count=1)[0], table.dtype)
@@ -115,7 +115,7 @@ def _gather(tables: tuple[Array, ...], ids: Array, options: _Options) -> Array:
 def _gather_fwd(tables: Any, ids: Any, options: _Options) -> tuple[Any, Any]:
     table, *cache = tables
     if any(part.perturbed for part in cache) or (
-        table.perturbed and (cache or _ffi.in_host_space(table.value))
+        table.perturbed and (cache or _compat.in_host_space(table.value))
     ):
         raise TypeError(
             f"gather: a {'cached' if cache else 'unified'} table cannot be differentiated, got a "

@@ -11,7 +11,7 @@ from jax.core import Tracer
 from jax.sharding import SingleDeviceSharding
 from jaxtyping import Array
 
-from jaxdirect import _compat, _ffi
+from jaxdirect import _compat
 from jaxdirect.hostmem import _checks, _pages
 
 _PAGE = 4096
@@ -63,7 +63,7 @@ def is_unified(x: Any) -> bool:
         >>> jaxdirect.is_unified(np.zeros(3)), jaxdirect.is_unified(jaxdirect.unified(np.zeros(3)))
         (False, True)
     """
-    return isinstance(x, jax.Array) and _ffi.in_host_space(x)
+    return isinstance(x, jax.Array) and _compat.in_host_space(x)
 
 
 def unified(array: Any, *, device: Any = None) -> Array:

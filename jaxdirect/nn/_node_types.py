@@ -11,7 +11,8 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
-from jaxdirect.relational import RelGraph, _call
+from jaxdirect import _gradient
+from jaxdirect.relational import RelGraph
 from jaxdirect.relational._groups import gather_permuted, scatter_permuted
 from jaxdirect.relational._lists import Tiles
 from jaxdirect.relational._outer_op import outer
@@ -46,7 +47,7 @@ def stored_row_lengths(layer: str, metadata: Any, state: Mapping[str, ArrayLike]
 
 
 # The gradient is a segmented sum in a fixed order, not a scatter of every node into a few rows.
-@_call.custom_vjp(3)
+@_gradient.custom_vjp(3)
 def _type_rows(table: Array, ntype: Array, tiles: Tiles, options: Options) -> Array:
     return table[jnp.clip(ntype, 0, table.shape[0] - 1)]
 

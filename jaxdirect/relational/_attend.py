@@ -7,7 +7,7 @@ import dataclasses
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxdirect.relational import _call
+from jaxdirect import _gradient
 from jaxdirect.relational._attention_gradient_op import attend_gradient
 from jaxdirect.relational._attention_op import ADDITIVE, DOT, attend
 from jaxdirect.relational._lists import Lists
@@ -25,7 +25,7 @@ class AttentionOptions:
     implementation: str
 
 
-@_call.custom_vjp(4)
+@_gradient.custom_vjp(4)
 def attend_additive(
     rows: Array, queries: Array, plan: Attention, incoming: Lists, options: AttentionOptions
 ) -> Array:
@@ -77,7 +77,7 @@ def _additive_bwd(options: AttentionOptions, residual: tuple, cotangent: Array) 
 attend_additive.defvjp(_additive_fwd, _additive_bwd)
 
 
-@_call.custom_vjp(4)
+@_gradient.custom_vjp(4)
 def attend_dot(
     rows: Array, queries: Array, plan: Attention, incoming: Lists, options: AttentionOptions
 ) -> Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,30 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxdirect import _compat, _ffi
-
-
-def custom_vjp(*nondiff_argnums: int) -> Callable[[Callable[..., Any]], Any]:
-    """`jax.custom_vjp` with static arguments, as a decorator.
-
-    In a `shard_map` the gradients of what all devices share are summed over them.
-    """
-
-    def decorate(function: Callable[..., Any]) -> Any:
-        inner = jax.custom_vjp(function, nondiff_argnums=nondiff_argnums)
-
-        @functools.wraps(function)
-        def call(*args: Any) -> Any:
-            places = [i for i in range(len(args)) if i not in nondiff_argnums]
-            leaves, structure = jax.tree.flatten([args[i] for i in places])
-            matched = jax.tree.unflatten(structure, _compat.match_varying(*leaves))
-            given = dict(zip(places, matched, strict=True))
-            return inner(*(given.get(i, arg) for i, arg in enumerate(args)))
-
-        call.defvjp = inner.defvjp  # type: ignore[attr-defined]
-        return call
-
-    return decorate
+from jaxdirect import _ffi, _gradient
 
 
 def empty(dtype: Any, columns: int | None = None) -> Array:
@@ -76,7 +52,7 @@ def covers_narrow(platform: str, *operands: Any, **_: Any) -> bool:
     return operands[0].dtype != jnp.float64
 
 
-@custom_vjp(0, 1, 2)
+@_gradient.custom_vjp(0, 1, 2)
 def _call(op: _ffi.Op, implementation: str, static: tuple, *operands: Array) -> tuple:
     return op(*operands, implementation=implementation, **dict(static))
 

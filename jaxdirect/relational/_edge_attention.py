@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxdirect import _gradient
 from jaxdirect.relational import _call
 from jaxdirect.relational._attend import AttentionOptions, attend_dot
 from jaxdirect.relational._groups import gather_permuted, group_softmax, scatter_permuted
@@ -33,7 +34,7 @@ from jaxdirect.relational.graph import RelGraph
 from jaxdirect.relational.typed_linear import Options
 
 
-@_call.custom_vjp(3)
+@_gradient.custom_vjp(3)
 def at_edges(rows: Array, tiles: Tiles, slots: Array, implementation: str) -> Array:
     """`[num_edges, k]`, in destination order: the row of each edge's slot in `tiles`."""
     return _call.take_rows(rows, slots)
@@ -51,7 +52,7 @@ def _at_edges_bwd(implementation: str, tiles: Tiles, cotangent: Array) -> tuple:
 at_edges.defvjp(_at_edges_fwd, _at_edges_bwd)
 
 
-@_call.custom_vjp(3)
+@_gradient.custom_vjp(3)
 def weighted_sum(
     rows: Float[Array, "slots k"],
     weight: Float[Array, "edges heads"],

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from jaxdirect import _gradient
 from jaxdirect.hostmem.scatter_add import scatter_add
 from jaxdirect.relational import _call
 from jaxdirect.relational._lists import TILE
@@ -58,7 +59,7 @@ def _index(sources: Array, relations: Array, num_nodes: int) -> Array:
     return jnp.where(sources >= 0, relations * num_nodes + sources, -1)
 
 
-@_call.custom_vjp(2, 3, 4)
+@_gradient.custom_vjp(2, 3, 4)
 def _sum(table: Array, graph: RelGraph, num_nodes: int, mean: bool, implementation: str) -> Array:
     relation, scale = _by_position(graph)
     scale = exact_scale(scale, table.dtype)

@@ -8,16 +8,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxdirect import _gradient
 from jaxdirect.relational import _call
 
 
-@_call.custom_vjp()
+@_gradient.custom_vjp()
 def gather_permuted(values: Float[Array, "n k"], places: Int[Array, " n"]) -> Float[Array, "n k"]:
     """`values[places]` for a permutation, whose transpose needs no sum."""
     return _call.take_rows(values, places)
 
 
-@_call.custom_vjp()
+@_gradient.custom_vjp()
 def scatter_permuted(values: Float[Array, "n k"], places: Int[Array, " n"]) -> Float[Array, "n k"]:
     """Row i goes to `places[i]`, a permutation: the inverse of `gather_permuted`."""
     num_rows = values.shape[0]
@@ -52,7 +53,7 @@ def _group_total(op: Callable, values: Array, starts: Bool[Array, "edges 1"]) ->
     return running[last]
 
 
-@_call.custom_vjp()
+@_gradient.custom_vjp()
 def group_softmax(scores: Float[Array, "n k"], starts: Bool[Array, "n 1"]) -> Float[Array, "n k"]:
     """The softmax in each run of rows; -inf counts nothing."""
     largest = _group_total(jnp.maximum, scores, starts)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxdirect.relational import _call
+from jaxdirect import _gradient
 from jaxdirect.relational._call import take_rows
 from jaxdirect.relational._linear_op import linear
 from jaxdirect.relational._lists import Lists, Tiles
@@ -21,7 +21,7 @@ from jaxdirect.relational.typed_linear import Options
 
 
 # `rows` lists each node's slots, for the gradient.
-@_call.custom_vjp(4)
+@_gradient.custom_vjp(4)
 def pair_rows(x: Array, weight: Array, tiles: Tiles, rows: Lists, options: Options) -> Array:
     """`[num_slots, out_dim]`: `x[node] @ weight` of each slot; zero rows in padding slots."""
     return linear((x, True), weight, tiles, **dataclasses.asdict(options))
@@ -44,7 +44,7 @@ def _bwd(options: Options, residual: tuple, cotangent: Array) -> tuple[Array, Ar
 pair_rows.defvjp(_fwd, _bwd)
 
 
-@_call.custom_vjp(3)
+@_gradient.custom_vjp(3)
 def slot_rows(x: Array, weight: Array, tiles: Tiles, options: Options) -> Array:
     """`[num_slots, out_dim]`: `x[slot] @ weight` of each slot; zero rows in padding slots."""
     return linear((x, False), weight, tiles, **dataclasses.asdict(options))
@@ -64,7 +64,7 @@ def _slot_bwd(options: Options, residual: tuple, cotangent: Array) -> tuple[Arra
 slot_rows.defvjp(_slot_fwd, _slot_bwd)
 
 
-@_call.custom_vjp()
+@_gradient.custom_vjp()
 def lookup(table: Array, index: Array) -> Array:
     """Rows of a small table, with a gradient that is summed in a fixed order."""
     return take_rows(table, index)

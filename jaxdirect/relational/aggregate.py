@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxdirect import _compat
+from jaxdirect import _compat, _gradient
 from jaxdirect.relational import _call, _checks
 from jaxdirect.relational._largest_op import list_max
 from jaxdirect.relational._picked_ops import picked_dot, picked_sum
@@ -28,7 +28,7 @@ def in_degree(graph: RelGraph) -> Int[Array, " nodes"]:
 
 
 # Edge weights have the dtype that the sums are kept in.
-@_call.custom_vjp(3)
+@_gradient.custom_vjp(3)
 def _weighted(x: Array, weight: Array | None, graph: RelGraph, implementation: str) -> Array:
     return list_sum(
         x,
@@ -69,7 +69,7 @@ def _bwd(implementation: str, residual: tuple, cotangent: Array) -> tuple:
 _weighted.defvjp(_fwd, _bwd)
 
 
-@_call.custom_vjp(3)
+@_gradient.custom_vjp(3)
 def _maximum(x: Array, weight: Array | None, graph: RelGraph, implementation: str) -> Array:
     return _max_fwd(x, weight, graph, implementation)[0]
 

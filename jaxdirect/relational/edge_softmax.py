@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxdirect import _compat, _ffi
+from jaxdirect import _compat, _ffi, _gradient
 from jaxdirect.relational import _call, _checks
 from jaxdirect.relational._attention_op import segment_softmax
 from jaxdirect.relational.graph import RelGraph
@@ -104,7 +104,7 @@ def _edges(graph: RelGraph) -> Array:
     return jnp.where(graph.incoming.indices >= 0, graph.edge_ids, -1)
 
 
-@_call.custom_vjp(2)
+@_gradient.custom_vjp(2)
 def _edge_softmax(logits: Array, graph: RelGraph, implementation: str) -> Array:
     lists = graph.incoming
     (out,) = _call.call(

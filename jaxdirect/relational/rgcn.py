@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxdirect import _compat
-from jaxdirect.relational import _call, _checks
+from jaxdirect import _compat, _gradient
+from jaxdirect.relational import _checks
 from jaxdirect.relational._embedding import embedding_sum, exact_scale
 from jaxdirect.relational._linear_op import linear
 from jaxdirect.relational._lists import TILE
@@ -71,7 +71,7 @@ def _forward(x: Array, weight: Array, sums: Sums, options: _Options) -> tuple[Ar
 # Each relation's rows are transformed on its smaller side: once per (source, relation) and then
 # summed, or summed per (destination, relation) and then transformed. The backward is the same on
 # the transposed lists.
-@_call.custom_vjp(3)
+@_gradient.custom_vjp(3)
 def _convolve(x: Array, weight: Array, sums: Sums, options: _Options) -> Array:
     return _forward(x, weight, sums, options)[0]
 

@@ -9,8 +9,8 @@ from typing import Any
 import jax
 from jaxtyping import Array, Float, Int
 
-from jaxdirect import _compat
-from jaxdirect.relational import _call, _checks
+from jaxdirect import _compat, _gradient
+from jaxdirect.relational import _checks
 from jaxdirect.relational._device_tiles import tiles_by_type
 from jaxdirect.relational._linear_op import linear
 from jaxdirect.relational._lists import Tiles
@@ -25,7 +25,7 @@ class Options:
     implementation: str
 
 
-@_call.custom_vjp(3)
+@_gradient.custom_vjp(3)
 def linear_by_tiles(x: Array, weight: Array, tiles: Tiles, options: Options) -> Array:
     """`x[row] @ weight[type of row]`, back in the rows' places; each row in at most one slot."""
     choices = dataclasses.asdict(options)

@@ -1,0 +1,110 @@
+"""The rule table, and what `explain` says of it."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import jaxdirect
+from jaxdirect import _ffi
+from jaxdirect.conv import rules
+from jaxdirect.conv.geometry import Geometry
+
+LHS = jax.ShapeDtypeStruct((2, 8, 8, 4), "float32")
+RHS = jax.ShapeDtypeStruct((3, 3, 4, 6), "float32")
+ARGUMENTS = {
+    "window_strides": (1, 1),
+    "padding": "SAME",
+    "dimension_numbers": ("NHWC", "HWIO", "NHWC"),
+}
+TABLE = (
+    rules.Rule("cpu", "fprop", "wide", lambda g, d, p: g.width > 100, None, "XLA is faster"),
+    rules.Rule(
+        "cpu",
+        "fprop",
+        "any",
+        lambda g, d, p: True,
+        "tiled",
+        "it is faster",
+        target="t",
+        milliseconds=lambda g: g.flops / 1e6,
+    ),
+    rules.Rule("cpu", "dgrad", "any", lambda g, d, p: True, "slow", "XLA is faster", chosen=False),
+)
+
+
+@pytest.fixture
+def table(monkeypatch):
+    monkeypatch.setattr(rules, "TABLE", TABLE)
+    monkeypatch.setattr(rules, "COVERED", frozenset(("cpu", op) for op in rules.PASSES))
+
+
+def test_lines_of_each_pass(table):
+    text = str(jaxdirect.conv.explain(LHS, RHS, **ARGUMENTS, platform="cpu"))
+    assert text.splitlines() == [
+        "conv_general_dilated on cpu: 2x8x8x4 * 3x3x4x6 -> 2x8x8x6 (pad_h 1, pad_w 1)",
+        "  forward          native tiled: any: it is faster, 0.055 ms expected",
+        "  gradient of lhs  XLA: any: XLA is faster",
+        "  gradient of rhs  XLA: no native wgrad covers 2x8x8x4 * 3x3x4x6 -> 2x8x8x6 "
+        "(pad_h 1, pad_w 1) in float32",
+    ]
+
+
+def test_forced_kernels_and_the_reference(table):
+    forced = jaxdirect.conv.explain(LHS, RHS, **ARGUMENTS, implementation="native", platform="cpu")
+    assert (forced.lhs_gradient.native, forced.lhs_gradient.kernel) == (True, "slow")
+    plain = jaxdirect.conv.explain(LHS, RHS, **ARGUMENTS, implementation="reference")
+    assert "implementation='reference'" in plain.forward.reason
+
+
+def test_the_first_rule_that_applies_decides(table):
+    wide = jax.ShapeDtypeStruct((2, 8, 101, 4), "float32")
+    choice = jaxdirect.conv.explain(wide, RHS, **ARGUMENTS, platform="cpu").forward
+    assert (choice.native, choice.reason) == (False, "wide: XLA is faster")
+
+
+def test_arrays_tell_the_same_as_shapes(table):
+    arrays = jnp.zeros(LHS.shape), jnp.zeros(RHS.shape)
+    assert jaxdirect.conv.explain(*arrays, **ARGUMENTS) == jaxdirect.conv.explain(
+        LHS, RHS, **ARGUMENTS
+    )
+
+
+def test_a_transposed_convolution_is_computed_by_dgrad(table):
+    arguments = ARGUMENTS | {"lhs_dilation": (2, 2), "padding": ((1, 1), (1, 1))}
+    why = jaxdirect.conv.explain(LHS, RHS, **arguments, implementation="native", platform="cpu")
+    assert (why.forward.kernel, why.lhs_gradient.kernel) == ("slow", "tiled")
+
+
+def test_other_platforms_and_builds(table, monkeypatch):
+    assert not jaxdirect.conv.explain(LHS, RHS, **ARGUMENTS, platform="tpu").forward.native
+    monkeypatch.setattr(_ffi, "module", lambda platform: ModuleNotFoundError(platform))
+    assert "install" in jaxdirect.conv.explain(LHS, RHS, **ARGUMENTS).forward.reason
+
+
+@pytest.mark.parametrize(
+    ("sizes", "why"),
+    [
+        ({"batch": 0}, "an array is empty"),
+        ({"stride_h": 0}, "a stride or a dilation is not positive"),
+        ({"pad_w": -(2**24) - 1}, "an extent is past 32-bit coordinates"),
+        ({"stride_h": 2**24, "out_height": 2**8}, "an extent is past 32-bit coordinates"),
+        ({}, None),
+    ],
+)
+def test_what_no_native_code_takes(sizes, why):
+    names = "batch height width channels filter_height filter_width out_height out_width"
+    base = dict.fromkeys([*names.split(), "out_channels"], 2)
+    assert Geometry(**(base | sizes)).unfit() == why
+
+
+def test_every_rule_is_well_formed():
+    for rule in rules.TABLE:
+        assert rule.platform in ("cpu", "cuda")
+        assert rule.op in rules.PASSES
+        assert rule.reason
+        assert (rule.kernel is None) == (rule.target == "")
+        if rule.kernel is not None:
+            assert rule.target.startswith("jaxdirect_conv_")
+            assert rule.target.endswith(rule.op)
