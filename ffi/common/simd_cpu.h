@@ -1,7 +1,7 @@
 // Vectors of the target at hand (see each_target.h): loads that widen, stores that round,
 // exponential and logarithm. No include guard.
 
-namespace jaxdirect::relational::JAXDIRECT_TARGET {
+namespace jaxdirect::JAXDIRECT_TARGET {
 namespace {
 
 template <typename S>
@@ -257,4 +257,4 @@ inline Vec<S> logarithm(Vec<S> x) {
 }
 
 }  // namespace
-}  // namespace jaxdirect::relational::JAXDIRECT_TARGET
+}  // namespace jaxdirect::JAXDIRECT_TARGET

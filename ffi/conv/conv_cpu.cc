@@ -1,0 +1,40 @@
+#include "conv/conv.h"
+
+#include "conv/cpu.h"
+
+#define JAXDIRECT_TARGET_CODE "conv/product_target.h"
+#include "common/each_target.h"
+
+namespace jaxdirect::conv {
+namespace {
+
+void multiply_all(const Executor& executor, Product product) {
+  if (product.rows() * product.w.windows == 0 || product.out_channels == 0) return;
+  fill_vectors(&product);
+  JAXDIRECT_FOR_THIS_CPU(multiply(executor, product));
+}
+
+}  // namespace
+
+Status fprop(Context context, const Args& args) {
+  const Shape& shape = args.shape;
+  advise_huge_pages(args.y, shape.y_size() * size_of(args.type));
+  for (int64_t group = 0; group < shape.groups; ++group) {
+    multiply_all(context, fprop_product(args, group));
+  }
+  return Status::ok();
+}
+
+Status dgrad(Context context, const Args& args) {
+  const Shape& shape = args.shape;
+  const int64_t bytes = shape.x_size() * size_of(args.type);
+  advise_huge_pages(args.x, bytes);
+  for (int64_t group = 0; group < shape.groups; ++group) {
+    const DgradProducts plan = dgrad_products(args, group);
+    if (group == 0 && !plan.cover_all) std::memset(args.x, 0, static_cast<size_t>(bytes));
+    for (const Product& product : plan.products) multiply_all(context, product);
+  }
+  return Status::ok();
+}
+
+}  // namespace jaxdirect::conv
