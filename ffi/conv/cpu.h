@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
+#include <tuple>
 #include <vector>
 
 #include "common/cpu.h"
@@ -13,7 +15,7 @@
 namespace jaxdirect::conv {
 
 // Bytes of windows that stay in a core's second-level cache beside what they are multiplied by.
-inline constexpr int64_t kWindowBytes = 256 << 10;
+inline constexpr int64_t kWindowBytes = 384 << 10;
 
 // Calls body.template operator()<T>() with the C++ type of `type`.
 template <typename Body>

@@ -84,11 +84,31 @@ class FilterPacker {
       }
       return;
     }
+    int64_t c = 0;
+    for (; c + kLane <= count; c += kLane) {
+      int64_t i = 0;
+      for (; i + kLane <= run; i += kLane) {
+        swap_square(from + c * product_.filter_out + i, to + i * kPanel + c);
+      }
+      copy_each(from + c * product_.filter_out, i, run, kLane, to + c);
+    }
+    copy_each(from + c * product_.filter_out, 0, run, count - c, to + c);
+  }
+
+  // Rows of the filter, whose channels are neighbours, to columns of the panel.
+  void swap_square(const T* from, float* to) const {
+    Vec<float> rows[kLane];
+#pragma GCC unroll 16
+    for (int64_t c = 0; c < kLane; ++c) rows[c] = load(from + c * product_.filter_out);
+    transpose<float>(rows);
+#pragma GCC unroll 16
+    for (int64_t i = 0; i < kLane; ++i) store<float>(to + i * kPanel, rows[i]);
+  }
+
+  void copy_each(const T* from, int64_t begin, int64_t end, int64_t count, float* to) const {
     for (int64_t c = 0; c < count; ++c) {
       const T* row = from + c * product_.filter_out;
-      for (int64_t i = 0; i < run; ++i) {
-        to[i * kPanel + c] = static_cast<float>(row[i * product_.filter_in]);
-      }
+      for (int64_t i = begin; i < end; ++i) to[i * kPanel + c] = static_cast<float>(row[i]);
     }
   }
 

@@ -3,12 +3,20 @@
 // fprop and dgrad on a CPU, as products of windows and filters: what a window reads, what it
 // writes, and which filter tap belongs to it. One form serves all geometries.
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
+#include "common/integers.h"
 #include "conv/conv.h"
 
 namespace jaxdirect::conv {
+
+// Some taps of an axis: [begin, end).
+struct Taps {
+  int64_t begin = 0, end = 0;
+  bool operator==(const Taps&) const = default;
+};
 
 // One spatial axis. Window i's tap j reads position i * stride - pad + j * dilation; `phases`
 // neighbouring results belong to a window, from position i * out_stride + out_offset on.
@@ -34,6 +42,14 @@ struct Axis {
   int64_t filter_tap(int64_t phase, int64_t tap) const {
     const int64_t at = filter_first + phase * filter_phase + tap * filter_step;
     return at >= 0 && at < filter_size ? at : -1;
+  }
+
+  // Window i's taps whose positions are inside of the image.
+  Taps taps_inside(int64_t i) const {
+    const int64_t first = i * stride - pad;
+    const int64_t begin = first < 0 ? ceil_div(-first, dilation) : 0;
+    const int64_t end = first < in_size ? ceil_div(in_size - first, dilation) : 0;
+    return {std::min(begin, taps), std::clamp(end, std::min(begin, taps), taps)};
   }
 };
 

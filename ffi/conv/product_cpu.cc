@@ -1,11 +1,8 @@
 #include "conv/product.h"
 
-#include <algorithm>
 #include <cstddef>
 #include <numeric>
 #include <type_traits>
-
-#include "common/integers.h"
 
 namespace jaxdirect::conv {
 namespace {

@@ -12,7 +12,7 @@ namespace jaxdirect::conv::JAXDIRECT_TARGET {
 namespace {
 
 inline constexpr int64_t kMostDepth = 320;  // a block of a panel: 40 KB
-inline constexpr int64_t kMostWindows = 256;
+inline constexpr int64_t kMostWindows = 512;
 
 struct ProductPlan {
   ProductPlan(const Executor& executor, const Product& product, bool in_place)
@@ -30,7 +30,7 @@ struct ProductPlan {
 
   // Channels that are put in order together.
   static int64_t chunk_of(const Product& product) {
-    constexpr int64_t kMostValues = 1024;
+    constexpr int64_t kMostValues = 640;
     return even_piece(product.channels, kMostValues / std::max<int64_t>(product.taps(), 1), 16);
   }
 
@@ -65,15 +65,14 @@ class ProductWorker {
         order_(product),
         pack_(product),
         room_(round_up(plan.bands.width * plan.bands.height, kRows)),
-        windows_(plan.in_place ? 0
-                               : order_.row_values(plan.bands.width, plan.chunk) *
-                                     plan.bands.height),
+        values_(plan.in_place ? 0
+                              : order_.row_values(plan.bands.width, plan.chunk) *
+                                    plan.bands.height),
         block_(packed == nullptr ? kPanel * kMostDepth : 0),
         sums_(plan.blocks.size() > 1
                   ? room_ * kPanel * ceil_div(plan.panels, plan.panel_items)
                   : 0),
-        starts_(room_),
-        targets_(room_) {}
+        windows_(room_) {}
 
   void operator()(const Band& band, int64_t first_panel, int64_t end_panel) {
     first_panel_ = first_panel;
@@ -84,7 +83,7 @@ class ProductWorker {
       const DepthBlock& block = plan_.blocks[i];
       if (!plan_.in_place && block.first_channel != ordered) {
         ordered = block.first_channel;
-        order_(band, ordered, block.channels, windows_.data());
+        order_(band, ordered, block.channels, values_.data());
       }
       for (int64_t panel = first_panel; panel < end_panel; ++panel) {
         multiply(block, panel, i == 0, i + 1 == count);
@@ -93,39 +92,84 @@ class ProductWorker {
   }
 
  private:
-  struct Target {
-    T* to = nullptr;  // where phase 0, channel 0 goes; null for a window that only fills up
+  struct Window {
+    int64_t start = 0;  // of its values, counted in rows of taps or, in place, in numbers
+    T* to = nullptr;    // where phase 0, channel 0 goes; null for a window that only fills up
     int64_t h = 0, w = 0;
+    Taps taps_h, taps_w;  // inside of the image
   };
 
-  void find_windows(const Band& band) {
+  // The part of the depth where kRows windows have other values than zeros: `count` runs.
+  struct Runs {
+    int64_t first, length, step, count;
+  };
+
+  bool is_inside(const Window& window) const {
+    const auto all = [](Taps taps, int64_t count) { return taps.end - taps.begin == count; };
+    return all(window.taps_h, product_.h.taps) && all(window.taps_w, product_.w.taps);
+  }
+
+  Window window_at(int64_t row, int64_t j) const {
     const Axis& h = product_.h;
     const Axis& w = product_.w;
-    const Slots slots(w, band.width());
+    Window window;
+    const int64_t n = row / h.windows;
+    const int64_t i = row % h.windows;
+    window.h = i * h.out_stride + h.out_offset;
+    window.w = j * w.out_stride + w.out_offset;
+    const int64_t pixel = (n * h.out_size + window.h) * w.out_size + window.w;
+    window.to = static_cast<T*>(product_.result) + pixel * product_.result_pixel;
+    window.taps_h = h.taps_inside(i);
+    window.taps_w = w.taps_inside(j);
+    if (plan_.in_place) {
+      const int64_t at = (n * h.in_size + i * h.stride - h.pad) * w.in_size + j * w.stride - w.pad;
+      window.start = at * product_.image_pixel;
+    }
+    return window;
+  }
+
+  // Windows inside of the image come first, then those that lack the same taps together.
+  void find_windows(const Band& band) {
+    const Slots slots(product_.w, band.width());
     used_ = 0;
+    int64_t end = band.windows();
     for (int64_t row = band.first_row; row < band.end_row; ++row) {
-      const int64_t n = row / h.windows;
-      const int64_t i = row % h.windows;
-      const int64_t out_h = i * h.out_stride + h.out_offset;
-      for (int64_t j = band.first_window; j < band.end_window; ++j, ++used_) {
-        const int64_t out_w = j * w.out_stride + w.out_offset;
-        const int64_t pixel = (n * h.out_size + out_h) * w.out_size + out_w;
-        targets_[used_] = {static_cast<T*>(product_.result) + pixel * product_.result_pixel, out_h,
-                           out_w};
-        if (plan_.in_place) {
-          const int64_t at = (n * h.in_size + i * h.stride - h.pad) * w.in_size + j * w.stride;
-          starts_[used_] = (at - w.pad) * product_.image_pixel;
-        } else {
-          const int64_t slot = (row - band.first_row) * slots.count() +
-                               slots.of_window(j - band.first_window);
-          starts_[used_] = slot * h.taps;  // times the channels of a chunk
+      for (int64_t j = band.first_window; j < band.end_window; ++j) {
+        Window window = window_at(row, j);
+        if (!plan_.in_place) {
+          const int64_t slot = slots.of_window(j - band.first_window);
+          window.start = ((row - band.first_row) * slots.count() + slot) * product_.h.taps;
         }
+        windows_[is_inside(window) ? used_++ : --end] = window;
       }
     }
+    const auto key = [](const Window& window) {
+      return std::tuple(window.taps_h.begin, window.taps_h.end, window.taps_w.begin,
+                        window.taps_w.end, window.start);
+    };
+    std::sort(windows_.begin() + end, windows_.begin() + band.windows(),
+              [&](const Window& a, const Window& b) { return key(a) < key(b); });
+    used_ = band.windows();
     for (int64_t i = used_; i < round_up(used_, kRows); ++i) {
-      starts_[i] = starts_[used_ - 1];
-      targets_[i] = {};
+      windows_[i] = windows_[used_ - 1];
+      windows_[i].to = nullptr;
     }
+  }
+
+  Runs runs_of(int64_t window, int64_t channels) const {
+    Taps h = windows_[window].taps_h;
+    Taps w = windows_[window].taps_w;
+    for (int r = 1; r < kRows; ++r) {
+      const Window& other = windows_[window + r];
+      h = {std::min(h.begin, other.taps_h.begin), std::max(h.end, other.taps_h.end)};
+      w = {std::min(w.begin, other.taps_w.begin), std::max(w.end, other.taps_w.end)};
+    }
+    const int64_t column = product_.h.taps * channels;
+    if (h.end - h.begin == product_.h.taps) {
+      return {w.begin * column, (w.end - w.begin) * column, 0, 1};
+    }
+    return {w.begin * column + h.begin * channels, (h.end - h.begin) * channels, column,
+            w.end - w.begin};
   }
 
   void multiply(const DepthBlock& block, int64_t panel, bool first, bool last) {
@@ -137,37 +181,47 @@ class ProductWorker {
       right = packed_ + (block.start * plan_.panels + panel * block.count) * kPanel;
     }
     const int64_t columns = std::min(kPanel, product_.columns() - panel * kPanel);
-    const float* base = windows_.data() + block.begin;
+    const float* base = values_.data();
     int64_t scale = block.channels;
     if constexpr (std::is_same_v<T, float>) {
       if (plan_.in_place) {
-        base = static_cast<const float*>(product_.image) + block.first_channel + block.begin;
+        base = static_cast<const float*>(product_.image);
         scale = 1;
       }
     }
     float* sums = sums_.data() + (panel - first_panel_) * room_ * kPanel;
     for (int64_t i = 0; i < used_; i += kRows, sums += kRows * kPanel) {
       const float* rows[kRows];
-      for (int r = 0; r < kRows; ++r) rows[r] = base + starts_[i + r] * scale;
+      for (int r = 0; r < kRows; ++r) {
+        rows[r] = base + block.first_channel * plan_.in_place + windows_[i + r].start * scale;
+      }
+      const Runs runs = runs_of(i, block.channels);
       if (columns > kLane) {
-        multiply_rows<2>(rows, block.count, right, sums, first, last, i, panel, columns);
+        multiply_rows<2>(rows, runs, block, right, sums, first, last, i, panel, columns);
       } else {
-        multiply_rows<1>(rows, block.count, right, sums, first, last, i, panel, columns);
+        multiply_rows<1>(rows, runs, block, right, sums, first, last, i, panel, columns);
       }
     }
   }
 
   template <int kVectors>
-  void multiply_rows(const float* const* rows, int64_t depth, const float* right, float* sums,
-                     bool first, bool last, int64_t window, int64_t panel, int64_t columns) {
+  void multiply_rows(const float* const* rows, const Runs& runs, const DepthBlock& block,
+                     const float* right, float* sums, bool first, bool last, int64_t window,
+                     int64_t panel, int64_t columns) {
     Tile<kRows, kVectors> tile;
     if (first) {
       tile.clear();
     } else {
       tile.load_from(sums);
     }
-    for (int64_t k = 0; k < depth; ++k, right += kPanel) {
-      tile.add([&](int r) { return rows[r][k]; }, right);
+    for (int64_t run = 0; run < runs.count; ++run) {
+      const int64_t at = runs.first + run * runs.step;
+      const int64_t begin = std::max(at, block.begin);
+      const int64_t end = std::min(at + runs.length, block.begin + block.count);
+      const float* factors = right + (begin - block.begin) * kPanel;
+      for (int64_t k = begin; k < end; ++k, factors += kPanel) {
+        tile.add([&](int r) { return rows[r][k]; }, factors);
+      }
     }
     if (!last) return tile.store_to(sums);
     if (product_.phases() > 1) {
@@ -177,7 +231,7 @@ class ProductWorker {
     }
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
-      T* to = targets_[window + r].to;
+      T* to = windows_[window + r].to;
       if (to == nullptr) continue;
       to += panel * kPanel;
 #pragma GCC unroll 2
@@ -197,7 +251,7 @@ class ProductWorker {
     const Axis& h = product_.h;
     const Axis& w = product_.w;
     for (int r = 0; r < kRows; ++r, values += kPanel) {
-      const Target& target = targets_[window + r];
+      const Window& target = windows_[window + r];
       if (target.to == nullptr) continue;
       for (int64_t c = 0; c < columns;) {
         const int64_t phase = (panel * kPanel + c) / product_.out_channels;
@@ -224,11 +278,10 @@ class ProductWorker {
   int64_t room_;
   int64_t used_ = 0;
   int64_t first_panel_ = 0;
-  Scratch<float> windows_;
+  Scratch<float> values_;
   Scratch<float> block_;
   Scratch<float> sums_;
-  std::vector<int64_t> starts_;
-  std::vector<Target> targets_;
+  std::vector<Window> windows_;
 };
 
 template <typename T>
