@@ -17,6 +17,15 @@ namespace jaxdirect::conv {
 // Bytes of windows that stay in a core's second-level cache beside what they are multiplied by.
 inline constexpr int64_t kWindowBytes = 384 << 10;
 
+// One input channel a group, and enough of them for lanes. Nothing in the arguments is empty.
+inline bool is_depthwise(const Shape& shape) {
+  return shape.groups == shape.channels && shape.channels >= 4 &&
+         shape.group_out_channels() <= 8;
+}
+void depthwise_fprop(const Executor& executor, const Args& args);
+void depthwise_dgrad(const Executor& executor, const Args& args);
+void depthwise_wgrad(const Executor& executor, const Args& args);
+
 // Calls body.template operator()<T>() with the C++ type of `type`.
 template <typename Body>
 void with_type(FloatType type, const Body& body) {

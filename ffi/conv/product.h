@@ -82,8 +82,8 @@ struct DgradProducts {
   bool cover_all = false;  // else what they do not write is zero
 };
 
-// Phases of a strided gradient with few channels become one product, others one each.
-DgradProducts dgrad_products(const Args& args, int64_t group);
+// Each phase of a strided gradient is a product; with `join`, all of few channels are one.
+DgradProducts dgrad_products(const Args& args, int64_t group, bool join);
 
 // Gives windows more phases where a result has too few channels to fill vectors.
 void fill_vectors(Product* product);

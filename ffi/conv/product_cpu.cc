@@ -97,11 +97,10 @@ Axis dgrad_axis_of_phase(const Spatial& is, int64_t phase) {
   return axis;
 }
 
-std::vector<Axis> dgrad_axes(const Spatial& is, int64_t channels) {
+std::vector<Axis> dgrad_axes(const Spatial& is, bool join) {
   if (is.stride == 1) return {dgrad_axis_of_stride_1(is)};
   // The joint product has zeros among its filters: each phase as many taps as the longest.
-  const bool joint = is.dilation == 1 && channels < kLanes && is.stride <= is.taps;
-  if (joint) return {dgrad_axis_of_all_phases(is)};
+  if (join && is.dilation == 1 && is.stride <= is.taps) return {dgrad_axis_of_all_phases(is)};
   std::vector<Axis> axes;
   for (int64_t phase = 0; phase < std::min(is.stride, is.size); ++phase) {
     const Axis axis = dgrad_axis_of_phase(is, phase);
@@ -158,7 +157,7 @@ Product fprop_product(const Args& args, int64_t group) {
   return product;
 }
 
-DgradProducts dgrad_products(const Args& args, int64_t group) {
+DgradProducts dgrad_products(const Args& args, int64_t group, bool join) {
   const Shape& shape = args.shape;
   Product product = fprop_product(args, group);
   product.channels = shape.group_out_channels();
@@ -168,8 +167,9 @@ DgradProducts dgrad_products(const Args& args, int64_t group) {
   product.result_pixel = shape.channels;
   product.result = advance<void*>(args.x, group * product.out_channels, args.type);
   std::swap(product.filter_in, product.filter_out);
-  const std::vector<Axis> axes_h = dgrad_axes(height_of(shape), product.out_channels);
-  const std::vector<Axis> axes_w = dgrad_axes(width_of(shape), product.out_channels);
+  join = join && product.out_channels < kLanes;
+  const std::vector<Axis> axes_h = dgrad_axes(height_of(shape), join);
+  const std::vector<Axis> axes_w = dgrad_axes(width_of(shape), join);
   DgradProducts result;
   result.cover_all = covered(axes_h) == shape.height && covered(axes_w) == shape.width;
   for (const Axis& h : axes_h) {
