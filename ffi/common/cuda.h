@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "common/integers.h"
 #include "common/status.h"
 
 #define JAXDIRECT_RETURN_IF_CUDA_ERROR(expression, what)                                  \
@@ -31,7 +32,5 @@ inline Status is_host_memory(const char* op, const char* name, const void* point
   *host = attributes.type == cudaMemoryTypeHost;
   return Status::ok();
 }
-
-inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace jaxdirect

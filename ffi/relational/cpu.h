@@ -3,50 +3,18 @@
 // What the relational CPU kernels share, whatever the instruction set.
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <iterator>
 #include <limits>
-#include <new>
-#include <type_traits>
 #include <vector>
 
-#include "common/float_type.h"
-#include "common/half.h"
-#include "common/host_memory.h"
-#include "common/parallel.h"
+#include "common/cpu.h"
 #include "common/status.h"
 #include "relational/lists.h"
 
 namespace jaxdirect::relational {
-
-// What numbers of type T are summed in.
-template <typename T>
-using Sum = std::conditional_t<std::is_same_v<T, double>, double, float>;
-
-// Room for numbers on cache lines of their own, not set.
-template <typename S>
-class Scratch {
- public:
-  explicit Scratch(int64_t count)
-      : data_(static_cast<S*>(
-            ::operator new(static_cast<size_t>(std::max<int64_t>(count, 1)) * sizeof(S), kLine))) {}
-  ~Scratch() { ::operator delete(data_, kLine); }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-
-  S* data() const { return data_; }
-  S& operator[](int64_t i) const { return data_[i]; }
-
- private:
-  static constexpr std::align_val_t kLine{64};
-  S* data_;
-};
-
-inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-inline int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 // The entries of a row, within bounds whatever indptr says.
 struct Range {

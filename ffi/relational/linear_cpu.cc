@@ -2,7 +2,7 @@
 #include "relational/linear.h"
 
 #define JAXDIRECT_TARGET_CODE "relational/linear_target.h"
-#include "relational/each_target.h"
+#include "common/each_target.h"
 
 namespace jaxdirect::relational {
 namespace {

@@ -59,7 +59,7 @@ std::vector<OuterSegment> find_segments(const OuterArgs& args) {
 }  // namespace jaxdirect::relational
 
 #define JAXDIRECT_TARGET_CODE "relational/outer_target.h"
-#include "relational/each_target.h"
+#include "common/each_target.h"
 
 namespace jaxdirect::relational {
 

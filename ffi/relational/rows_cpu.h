@@ -1,8 +1,11 @@
 // Weighted sums of rows and products of rows, head by head. Compiled per target; no include guard.
 
-#include "relational/simd_cpu.h"
+#include "common/simd_cpu.h"
 
 namespace jaxdirect::relational::JAXDIRECT_TARGET {
+
+using namespace jaxdirect::JAXDIRECT_TARGET;
+
 namespace {
 
 // Entries whose rows are looked up before they are summed.

@@ -5,7 +5,7 @@
 // The package is built for any x86-64, so wider instructions are chosen when it runs. Headers of
 // others come before: what they define must not be compiled for one CPU alone.
 
-#include "relational/targets.h"
+#include "common/targets.h"
 
 #if JAXDIRECT_X86_TARGETS
 

@@ -14,7 +14,7 @@
 #define JAXDIRECT_BEST_TARGET 2
 #endif
 
-namespace jaxdirect::relational {
+namespace jaxdirect {
 
 #if JAXDIRECT_X86_TARGETS
 
@@ -39,4 +39,4 @@ inline int cpu_target() {
 
 #endif
 
-}  // namespace jaxdirect::relational
+}  // namespace jaxdirect

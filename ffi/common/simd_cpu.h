@@ -1,7 +1,7 @@
 // Vectors of the target at hand (see each_target.h): loads that widen, stores that round,
 // exponential and logarithm. No include guard.
 
-namespace jaxdirect::relational::JAXDIRECT_TARGET {
+namespace jaxdirect::JAXDIRECT_TARGET {
 namespace {
 
 template <typename S>
@@ -180,6 +180,44 @@ inline V permute(V vector, I from) {
 #endif
 }
 
+// Lane i of the result is lane from[i] of both vectors in a row.
+template <typename V, typename I>
+inline V permute(V first, V second, I from) {
+#if defined(__clang__)
+  constexpr size_t L = sizeof(V) / sizeof(first[0]);
+  V result;
+  for (size_t i = 0; i < L; ++i) {
+    const auto lane = static_cast<size_t>(from[i]);
+    result[i] = lane < L ? first[lane] : second[lane - L];
+  }
+  return result;
+#else
+  return __builtin_shuffle(first, second, from);
+#endif
+}
+
+// Swaps rows and columns of kLanes vectors.
+template <typename S>
+__attribute__((always_inline)) inline void transpose(Vec<S>* rows) {
+  constexpr auto L = static_cast<IntOf<S>>(kLanes<S>);
+  const IntVec<S> lanes = lane_numbers<S>();
+#pragma GCC unroll 4
+  for (IntOf<S> half = 1; half < L; half *= 2) {
+    const auto upper = (lanes & half) != 0;
+    const IntVec<S> across = lanes ^ half;
+    const IntVec<S> low = upper ? across + L : lanes;
+    const IntVec<S> high = upper ? lanes + L : across;
+#pragma GCC unroll 16
+    for (IntOf<S> i = 0; i < L; ++i) {
+      if ((i & half) != 0) continue;
+      const Vec<S> a = rows[i];
+      const Vec<S> b = rows[i + half];
+      rows[i] = permute(a, b, low);
+      rows[i + half] = permute(a, b, high);
+    }
+  }
+}
+
 // Every lane becomes the sum of its run of `run` lanes, a power of two.
 template <typename S>
 inline Vec<S> sum_runs(Vec<S> vector, int64_t run) {
@@ -257,4 +295,4 @@ inline Vec<S> logarithm(Vec<S> x) {
 }
 
 }  // namespace
-}  // namespace jaxdirect::relational::JAXDIRECT_TARGET
+}  // namespace jaxdirect::JAXDIRECT_TARGET

@@ -1,0 +1,321 @@
+// Products of windows and filters for one instruction set; see product.h and each_target.h.
+// No include guard.
+//
+// A band of windows is put in order for some channels at a time, so that it stays in the second-
+// level cache; blocks of the filter's panels stay in the first. kRows windows by one panel are in
+// registers over a block's depth. A band has all its columns or a share of them; either way a
+// result is summed in one order, by one thread.
+
+#include "conv/filter_target.h"
+
+namespace jaxdirect::conv::JAXDIRECT_TARGET {
+namespace {
+
+inline constexpr int64_t kMostDepth = 320;  // a block of a panel: 40 KB
+inline constexpr int64_t kMostWindows = 512;
+
+struct ProductPlan {
+  ProductPlan(const Executor& executor, const Product& product, bool in_place)
+      : in_place(in_place),
+        panels(ceil_div(product.columns(), kPanel)),
+        chunk(in_place ? std::max<int64_t>(product.channels, 1) : chunk_of(product)),
+        blocks(cut_depth(product, chunk, kMostDepth)),
+        bands(product, in_place ? 1 : chunk, kMostWindows, kWindowBytes / 4) {
+    // Few bands: each packs its panels itself, and they are shared out by panels too.
+    packed = bands.count > executor.num_threads;
+    const int64_t items = 4 * executor.num_threads;
+    panel_items = std::clamp<int64_t>(packed ? items / bands.count : executor.num_threads, 1,
+                                      std::max<int64_t>(panels, 1));
+  }
+
+  // Channels that are put in order together.
+  static int64_t chunk_of(const Product& product) {
+    constexpr int64_t kMostValues = 640;
+    return even_piece(product.channels, kMostValues / std::max<int64_t>(product.taps(), 1), 16);
+  }
+
+  bool in_place;
+  int64_t panels;
+  int64_t chunk;
+  std::vector<DepthBlock> blocks;
+  Bands bands;
+  bool packed;
+  int64_t panel_items;  // shares of the panels
+};
+
+// Whether the windows are pixels of the image, which then are read where they lie.
+template <typename T>
+bool is_in_place(const Product& product) {
+  const auto inside = [](const Axis& axis) {
+    return axis.windows > 0 && axis.pad <= 0 &&
+           (axis.windows - 1) * axis.stride - axis.pad < axis.in_size;
+  };
+  return std::is_same_v<T, float> && product.taps() == 1 && inside(product.h) &&
+         inside(product.w);
+}
+
+// One thread's work.
+template <typename T>
+class ProductWorker {
+ public:
+  ProductWorker(const Product& product, const ProductPlan& plan, const float* packed)
+      : product_(product),
+        plan_(plan),
+        packed_(packed),
+        order_(product),
+        pack_(product),
+        room_(round_up(plan.bands.width * plan.bands.height, kRows)),
+        values_(plan.in_place ? 0
+                              : order_.row_values(plan.bands.width, plan.chunk) *
+                                    plan.bands.height),
+        block_(packed == nullptr ? kPanel * kMostDepth : 0),
+        sums_(plan.blocks.size() > 1
+                  ? room_ * kPanel * ceil_div(plan.panels, plan.panel_items)
+                  : 0),
+        windows_(room_) {}
+
+  void operator()(const Band& band, int64_t first_panel, int64_t end_panel) {
+    first_panel_ = first_panel;
+    find_windows(band);
+    const auto count = static_cast<int64_t>(plan_.blocks.size());
+    int64_t ordered = -1;
+    for (int64_t i = 0; i < count; ++i) {
+      const DepthBlock& block = plan_.blocks[i];
+      if (!plan_.in_place && block.first_channel != ordered) {
+        ordered = block.first_channel;
+        order_(band, ordered, block.channels, values_.data());
+      }
+      for (int64_t panel = first_panel; panel < end_panel; ++panel) {
+        multiply(block, panel, i == 0, i + 1 == count);
+      }
+    }
+  }
+
+ private:
+  struct Window {
+    int64_t start = 0;  // of its values, counted in rows of taps or, in place, in numbers
+    T* to = nullptr;    // where phase 0, channel 0 goes; null for a window that only fills up
+    int64_t h = 0, w = 0;
+    Taps taps_h, taps_w;  // inside of the image
+  };
+
+  // The part of the depth where kRows windows have other values than zeros: `count` runs.
+  struct Runs {
+    int64_t first, length, step, count;
+  };
+
+  bool is_inside(const Window& window) const {
+    const auto all = [](Taps taps, int64_t count) { return taps.end - taps.begin == count; };
+    return all(window.taps_h, product_.h.taps) && all(window.taps_w, product_.w.taps);
+  }
+
+  Window window_at(int64_t row, int64_t j) const {
+    const Axis& h = product_.h;
+    const Axis& w = product_.w;
+    Window window;
+    const int64_t n = row / h.windows;
+    const int64_t i = row % h.windows;
+    window.h = i * h.out_stride + h.out_offset;
+    window.w = j * w.out_stride + w.out_offset;
+    const int64_t pixel = (n * h.out_size + window.h) * w.out_size + window.w;
+    window.to = static_cast<T*>(product_.result) + pixel * product_.result_pixel;
+    window.taps_h = h.taps_inside(i);
+    window.taps_w = w.taps_inside(j);
+    if (plan_.in_place) {
+      const int64_t at = (n * h.in_size + i * h.stride - h.pad) * w.in_size + j * w.stride - w.pad;
+      window.start = at * product_.image_pixel;
+    }
+    return window;
+  }
+
+  // Windows inside of the image come first, then those that lack the same taps together.
+  void find_windows(const Band& band) {
+    const Slots slots(product_.w, band.width());
+    used_ = 0;
+    int64_t end = band.windows();
+    for (int64_t row = band.first_row; row < band.end_row; ++row) {
+      for (int64_t j = band.first_window; j < band.end_window; ++j) {
+        Window window = window_at(row, j);
+        if (!plan_.in_place) {
+          const int64_t slot = slots.of_window(j - band.first_window);
+          window.start = ((row - band.first_row) * slots.count() + slot) * product_.h.taps;
+        }
+        windows_[is_inside(window) ? used_++ : --end] = window;
+      }
+    }
+    const auto key = [](const Window& window) {
+      return std::tuple(window.taps_h.begin, window.taps_h.end, window.taps_w.begin,
+                        window.taps_w.end, window.start);
+    };
+    std::sort(windows_.begin() + end, windows_.begin() + band.windows(),
+              [&](const Window& a, const Window& b) { return key(a) < key(b); });
+    used_ = band.windows();
+    for (int64_t i = used_; i < round_up(used_, kRows); ++i) {
+      windows_[i] = windows_[used_ - 1];
+      windows_[i].to = nullptr;
+    }
+  }
+
+  Runs runs_of(int64_t window, int64_t channels) const {
+    Taps h = windows_[window].taps_h;
+    Taps w = windows_[window].taps_w;
+    for (int r = 1; r < kRows; ++r) {
+      const Window& other = windows_[window + r];
+      h = {std::min(h.begin, other.taps_h.begin), std::max(h.end, other.taps_h.end)};
+      w = {std::min(w.begin, other.taps_w.begin), std::max(w.end, other.taps_w.end)};
+    }
+    const int64_t column = product_.h.taps * channels;
+    if (h.end - h.begin == product_.h.taps) {
+      return {w.begin * column, (w.end - w.begin) * column, 0, 1};
+    }
+    return {w.begin * column + h.begin * channels, (h.end - h.begin) * channels, column,
+            w.end - w.begin};
+  }
+
+  void multiply(const DepthBlock& block, int64_t panel, bool first, bool last) {
+    const float* right;
+    if (packed_ == nullptr) {
+      pack_(block, panel, block_.data());
+      right = block_.data();
+    } else {
+      right = packed_ + (block.start * plan_.panels + panel * block.count) * kPanel;
+    }
+    const int64_t columns = std::min(kPanel, product_.columns() - panel * kPanel);
+    const float* base = values_.data();
+    int64_t scale = block.channels;
+    if constexpr (std::is_same_v<T, float>) {
+      if (plan_.in_place) {
+        base = static_cast<const float*>(product_.image);
+        scale = 1;
+      }
+    }
+    float* sums = sums_.data() + (panel - first_panel_) * room_ * kPanel;
+    for (int64_t i = 0; i < used_; i += kRows, sums += kRows * kPanel) {
+      const float* rows[kRows];
+      for (int r = 0; r < kRows; ++r) {
+        rows[r] = base + block.first_channel * plan_.in_place + windows_[i + r].start * scale;
+      }
+      const Runs runs = runs_of(i, block.channels);
+      if (columns > kLane) {
+        multiply_rows<2>(rows, runs, block, right, sums, first, last, i, panel, columns);
+      } else {
+        multiply_rows<1>(rows, runs, block, right, sums, first, last, i, panel, columns);
+      }
+    }
+  }
+
+  template <int kVectors>
+  void multiply_rows(const float* const* rows, const Runs& runs, const DepthBlock& block,
+                     const float* right, float* sums, bool first, bool last, int64_t window,
+                     int64_t panel, int64_t columns) {
+    Tile<kRows, kVectors> tile;
+    if (first) {
+      tile.clear();
+    } else {
+      tile.load_from(sums);
+    }
+    for (int64_t run = 0; run < runs.count; ++run) {
+      const int64_t at = runs.first + run * runs.step;
+      const int64_t begin = std::max(at, block.begin);
+      const int64_t end = std::min(at + runs.length, block.begin + block.count);
+      const float* factors = right + (begin - block.begin) * kPanel;
+      for (int64_t k = begin; k < end; ++k, factors += kPanel) {
+        tile.add([&](int r) { return rows[r][k]; }, factors);
+      }
+    }
+    if (!last) return tile.store_to(sums);
+    if (product_.phases() > 1) {
+      float values[kRows * kPanel];
+      tile.store_to(values);
+      return scatter(values, window, panel, columns);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      T* to = windows_[window + r].to;
+      if (to == nullptr) continue;
+      to += panel * kPanel;
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) {
+        const int64_t left = columns - v * kLane;
+        if (left >= kLane) {
+          store<T>(to + v * kLane, tile.sums[r][v]);
+        } else if (left > 0) {
+          store_part<T>(to + v * kLane, tile.sums[r][v], left);
+        }
+      }
+    }
+  }
+
+  // Columns are [phase_h][phase_w][channel]; windows at the edges have phases outside.
+  void scatter(const float* values, int64_t window, int64_t panel, int64_t columns) {
+    const Axis& h = product_.h;
+    const Axis& w = product_.w;
+    for (int r = 0; r < kRows; ++r, values += kPanel) {
+      const Window& target = windows_[window + r];
+      if (target.to == nullptr) continue;
+      for (int64_t c = 0; c < columns;) {
+        const int64_t phase = (panel * kPanel + c) / product_.out_channels;
+        const int64_t channel = (panel * kPanel + c) % product_.out_channels;
+        const int64_t count = std::min(product_.out_channels - channel, columns - c);
+        const int64_t down = phase / w.phases;
+        const int64_t right = phase % w.phases;
+        if (in_range(target.h + down, h.out_size) && in_range(target.w + right, w.out_size)) {
+          T* to = target.to + (down * w.out_size + right) * product_.result_pixel + channel;
+          for (int64_t i = 0; i < count; ++i) to[i] = T(values[c + i]);
+        }
+        c += count;
+      }
+    }
+  }
+
+  static bool in_range(int64_t at, int64_t size) { return at >= 0 && at < size; }
+
+  const Product& product_;
+  const ProductPlan& plan_;
+  const float* packed_;
+  WindowOrder<T> order_;
+  FilterPacker<T> pack_;
+  int64_t room_;
+  int64_t used_ = 0;
+  int64_t first_panel_ = 0;
+  Scratch<float> values_;
+  Scratch<float> block_;
+  Scratch<float> sums_;
+  std::vector<Window> windows_;
+};
+
+template <typename T>
+void multiply(const Executor& executor, const Product& product) {
+  const ProductPlan plan(executor, product, is_in_place<T>(product));
+  const auto num_blocks = static_cast<int64_t>(plan.blocks.size());
+  const Scratch<float> packed(plan.packed ? product.depth() * plan.panels * kPanel : 0);
+  if (plan.packed) {
+    const FilterPacker<T> pack(product);
+    parallel_for(executor, num_blocks * plan.panels, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const DepthBlock& block = plan.blocks[i / plan.panels];
+        const int64_t panel = i % plan.panels;
+        pack(block, panel,
+             packed.data() + (block.start * plan.panels + panel * block.count) * kPanel);
+      }
+    });
+  }
+  const int64_t share = ceil_div(plan.panels, plan.panel_items);
+  const int64_t items = plan.bands.count * ceil_div(plan.panels, share);
+  const int64_t grain = std::max<int64_t>(items / (16 * executor.num_threads), 1);
+  parallel_for(executor, items, grain, [&](int64_t begin, int64_t end) {
+    ProductWorker<T> work(product, plan, plan.packed ? packed.data() : nullptr);
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t first = i / plan.bands.count * share;
+      work(plan.bands[i % plan.bands.count], first, std::min(first + share, plan.panels));
+    }
+  });
+}
+
+}  // namespace
+
+void multiply(const Executor& executor, const Product& product) {
+  with_type(product.type, [&]<typename T>() { multiply<T>(executor, product); });
+}
+
+}  // namespace jaxdirect::conv::JAXDIRECT_TARGET
