@@ -1,5 +1,4 @@
 #include "conv/conv.h"
-
 #include "conv/cpu.h"
 
 #define JAXDIRECT_TARGET_CODE "conv/product_target.h"
@@ -50,5 +49,17 @@ Status dgrad(Context context, const Args& args) {
   }
   return Status::ok();
 }
+
+namespace {
+
+Plan plan(const Shape& shape) {
+  return {.covered = true, .kernel = shape.is_depthwise() ? "depthwise" : "im2win"};
+}
+
+}  // namespace
+
+Plan plan_fprop(const Shape& shape, FloatType, Precision) { return plan(shape); }
+Plan plan_dgrad(const Shape& shape, FloatType, Precision) { return plan(shape); }
+Plan plan_wgrad(const Shape& shape, FloatType, Precision) { return plan(shape); }
 
 }  // namespace jaxdirect::conv

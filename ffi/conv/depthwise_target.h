@@ -55,8 +55,8 @@ class DepthwiseWorker {
     const Axis& w = product_.w;
     rows_.find(row, first, end, first_channel, count);
     taps_h_ = h.taps_inside(row % h.windows);
-    const int64_t out_row = row / h.windows * h.out_size +
-                            row % h.windows * h.out_stride + h.out_offset;
+    const int64_t out_row =
+        row / h.windows * h.out_size + row % h.windows * h.out_stride + h.out_offset;
     T* out = static_cast<T*>(product_.result) +
              (out_row * w.out_size + w.out_offset) * product_.result_pixel;
     const Taps all = {0, w.taps};
@@ -97,10 +97,9 @@ class DepthwiseWorker {
     const int64_t tap_step = product_.w.dilation * rows_.pixel();
     for (int64_t in = 0; in < in_planes_; ++in) {
       for (int64_t u = taps_h_.begin; u < taps_h_.end; ++u) {
-        const float* factors =
-            filter_.plane(place.plane + in) +
-            (u * product_.w.taps + taps_w.begin) * filter_.pitch() + place.first_channel +
-            place.channel;
+        const float* factors = filter_.plane(place.plane + in) +
+                               (u * product_.w.taps + taps_w.begin) * filter_.pitch() +
+                               place.first_channel + place.channel;
         const float* from = rows_.row(u) +
                             rows_.column(place.window, taps_w.begin) * rows_.pixel() +
                             in * rows_.plane() + place.channel;

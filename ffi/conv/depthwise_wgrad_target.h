@@ -86,8 +86,7 @@ class DepthwiseSum {
     const int64_t end = w.in_size + before;
     Taps range;
     range.begin = std::clamp(before > 0 ? ceil_div(before, w.stride) : 0, place.first, place.end);
-    range.end =
-        std::clamp(end > 0 ? ceil_div(end, w.stride) : 0, range.begin, place.end);
+    range.end = std::clamp(end > 0 ? ceil_div(end, w.stride) : 0, range.begin, place.end);
     return range;
   }
 
@@ -111,9 +110,8 @@ class DepthwiseSum {
   void add_windows(const Place& place, int64_t v, Taps windows) const {
     if (windows.begin >= windows.end) return;
     Vec<float> sums[kTaps][kVectors];
-    for_each<kTaps, kVectors>([&](int t, int i) {
-      sums[t][i] = load(place.sums + (v + t) * pitch_ + i * kLane);
-    });
+    for_each<kTaps, kVectors>(
+        [&](int t, int i) { sums[t][i] = load(place.sums + (v + t) * pitch_ + i * kLane); });
     const float* y = y_.row(0) + y_.column(windows.begin, 0) * y_.pixel() +
                      place.plane * y_.plane() + place.channel;
     const float* x = x_.row(place.tap_h) + x_.column(windows.begin, v) * x_.pixel() + place.channel;
@@ -126,9 +124,8 @@ class DepthwiseSum {
       for_each<kTaps, kVectors>(
           [&](int t, int i) { sums[t][i] += load(x + t * tap_step + i * kLane) * factor[i]; });
     }
-    for_each<kTaps, kVectors>([&](int t, int i) {
-      store<float>(place.sums + (v + t) * pitch_ + i * kLane, sums[t][i]);
-    });
+    for_each<kTaps, kVectors>(
+        [&](int t, int i) { store<float>(place.sums + (v + t) * pitch_ + i * kLane, sums[t][i]); });
   }
 
   template <int kTaps, int kVectors, typename Body>
@@ -187,7 +184,8 @@ void depthwise_wgrad(const Executor& executor, const Product& product, int64_t c
       const int64_t split = i / pieces.chunks;
       const int64_t channel = i % pieces.chunks * pieces.chunk;
       const int64_t count = std::min(pieces.chunk, channels - channel);
-      for (int64_t row = split * split_rows; row < std::min((split + 1) * split_rows, rows); ++row) {
+      for (int64_t row = split * split_rows; row < std::min((split + 1) * split_rows, rows);
+           ++row) {
         const int64_t j = row % pieces.across * pieces.width;
         add(row / pieces.across, j, std::min(j + pieces.width, product.w.windows), channel, count,
             sums.data() + split * size);

@@ -2,6 +2,7 @@
 
 // fprop and dgrad as convolutions over halo tiles; see halo.h.
 
+#include <algorithm>
 #include <numeric>
 #include <vector>
 

@@ -50,8 +50,7 @@ bool is_in_place(const Product& product) {
     return axis.windows > 0 && axis.pad <= 0 &&
            (axis.windows - 1) * axis.stride - axis.pad < axis.in_size;
   };
-  return std::is_same_v<T, float> && product.taps() == 1 && inside(product.h) &&
-         inside(product.w);
+  return std::is_same_v<T, float> && product.taps() == 1 && inside(product.h) && inside(product.w);
 }
 
 // One thread's work.
@@ -65,13 +64,12 @@ class ProductWorker {
         order_(product),
         pack_(product),
         room_(round_up(plan.bands.width * plan.bands.height, kRows)),
-        values_(plan.in_place ? 0
-                              : order_.row_values(plan.bands.width, plan.chunk) *
-                                    plan.bands.height),
+        values_(plan.in_place
+                    ? 0
+                    : order_.row_values(plan.bands.width, plan.chunk) * plan.bands.height),
         block_(packed == nullptr ? kPanel * kMostDepth : 0),
-        sums_(plan.blocks.size() > 1
-                  ? room_ * kPanel * ceil_div(plan.panels, plan.panel_items)
-                  : 0),
+        sums_(plan.blocks.size() > 1 ? room_ * kPanel * ceil_div(plan.panels, plan.panel_items)
+                                     : 0),
         windows_(room_) {}
 
   void operator()(const Band& band, int64_t first_panel, int64_t end_panel) {

@@ -3,7 +3,8 @@
 // A tile of filters, some channels by some columns with all taps, is summed over the windows of
 // some image rows (a split): windows are put in order band by band, columns of y_bar are packed in
 // panels of kPanel, and kLongRows neighbouring numbers of the windows by one panel are in registers
-// over a band. The cut into tiles and splits depends on the shapes alone; splits are added in order.
+// over a band. The cut into tiles and splits depends on the shapes alone; splits are added in
+// order.
 
 #include "conv/windows_target.h"
 
@@ -102,9 +103,8 @@ class WgradWorker {
       float* to = right_.data() + c * count;
       if (width < kPanel) zero_values(to, count * kPanel);
       for (int64_t row = band.first_row; row < band.end_row; ++row) {
-        const T* from =
-            static_cast<const T*>(product_.result) + first_column + c +
-            (row * product_.w.windows + band.first_window) * product_.result_pixel;
+        const T* from = static_cast<const T*>(product_.result) + first_column + c +
+                        (row * product_.w.windows + band.first_window) * product_.result_pixel;
         for (int64_t j = 0; j < band.width(); ++j, to += kPanel, from += product_.result_pixel) {
           copy_values(to, from, width);
         }
@@ -156,14 +156,14 @@ class WgradWorker {
 // Copies a tile's sums, whose depth is [tap_w][tap_h][channel], to [tap_h][tap_w][channel][column].
 template <typename U, typename T>
 void put_tile(const Product& product, const WgradWorker<T>& worker, int64_t first_channel,
-              int64_t channels, int64_t first_column, int64_t columns, U* filter,
-              int64_t filter_h, int64_t filter_w, int64_t filter_in) {
+              int64_t channels, int64_t first_column, int64_t columns, U* filter, int64_t filter_h,
+              int64_t filter_w, int64_t filter_in) {
   int64_t at = 0;
   for (int64_t v = 0; v < product.w.taps; ++v) {
     for (int64_t u = 0; u < product.h.taps; ++u) {
       for (int64_t c = 0; c < channels; ++c, ++at) {
-        U* to = filter + u * filter_h + v * filter_w + (first_channel + c) * filter_in +
-                first_column;
+        U* to =
+            filter + u * filter_h + v * filter_w + (first_channel + c) * filter_in + first_column;
         for (int64_t k = 0; k < columns; k += kLane) {
           const float* from = worker.sums(k / kPanel, at) + k % kPanel;
           if (columns - k >= kLane) {
@@ -179,8 +179,8 @@ void put_tile(const Product& product, const WgradWorker<T>& worker, int64_t firs
 
 // parts [split][tap_h][tap_w][channel][column].
 template <typename T>
-void add_parts(const Executor& executor, const Product& product, int64_t splits,
-               const float* parts, T* filter) {
+void add_parts(const Executor& executor, const Product& product, int64_t splits, const float* parts,
+               T* filter) {
   const int64_t size = product.depth() * product.out_channels;
   parallel_for(executor, product.depth(), ceil_div(product.depth(), 64),
                [&](int64_t begin, int64_t end) {
@@ -234,9 +234,8 @@ void wgrad(const Executor& executor, const Product& product, T* filter) {
 }  // namespace
 
 void wgrad(const Executor& executor, const Product& product, void* filter) {
-  with_type(product.type, [&]<typename T>() {
-    wgrad<T>(executor, product, static_cast<T*>(filter));
-  });
+  with_type(product.type,
+            [&]<typename T>() { wgrad<T>(executor, product, static_cast<T*>(filter)); });
 }
 
 }  // namespace jaxdirect::conv::JAXDIRECT_TARGET
