@@ -141,6 +141,8 @@ def _not_canonical(operands: Sequence[Any], out: Any, params: Mapping[str, Any])
         return "its arguments differ in their number of spatial dimensions"
     if spatial not in (1, 2):
         return f"it has {spatial} spatial dimensions, native code takes 1 and 2"
+    if not all(isinstance(size, int) for size in (*lhs.shape, *rhs.shape, *out.shape)):
+        return "a size is symbolic"
     if lhs.dtype.name not in _DTYPES or rhs.dtype != lhs.dtype:
         return f"native code takes {', '.join(_DTYPES)}, got {lhs.dtype} and {rhs.dtype}"
     if out.dtype != lhs.dtype:

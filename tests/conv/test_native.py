@@ -216,3 +216,19 @@ def test_export():
     exported = jax.export.export(jax.jit(ours), disabled_checks=checks)(lhs, rhs)
     again = jax.export.deserialize(exported.serialize())
     assert_close(again.call(lhs, rhs), jaxs(lhs, rhs))
+
+
+def test_export_with_a_symbolic_batch():
+    lhs, rhs, arguments = make(CANONICAL["valid"])
+    ours, jaxs = pair(arguments)
+    (batch,) = jax.export.symbolic_shape("batch")
+    shape = jax.ShapeDtypeStruct((batch, *lhs.shape[1:]), lhs.dtype)
+    exported = jax.export.export(jax.jit(ours))(shape, rhs)
+    assert_close(exported.call(lhs, rhs), jaxs(lhs, rhs))
+
+
+def test_without_jit():
+    lhs, rhs, arguments = make(CANONICAL["groups"])
+    ours, jaxs = pair(arguments)
+    with jax.disable_jit():
+        assert_close(ours(lhs, rhs), jaxs(lhs, rhs))
