@@ -67,4 +67,9 @@ Status fprop(Context context, const Args& args);
 Status dgrad(Context context, const Args& args);
 Status wgrad(Context context, const Args& args);
 
+#ifndef JAXDIRECT_CUDA_MODULE
+// What `Args::workspace` of wgrad must hold: on a CPU sums live in memory of the call.
+inline int64_t wgrad_workspace_bytes(const Shape&, FloatType) { return 0; }
+#endif
+
 }  // namespace jaxdirect::conv
