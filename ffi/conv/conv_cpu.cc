@@ -1,5 +1,4 @@
 #include "conv/conv.h"
-
 #include "conv/cpu.h"
 
 #define JAXDIRECT_TARGET_CODE "conv/product_target.h"

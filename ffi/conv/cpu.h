@@ -19,8 +19,7 @@ inline constexpr int64_t kWindowBytes = 384 << 10;
 
 // One input channel a group, and enough of them for lanes. Nothing in the arguments is empty.
 inline bool is_depthwise(const Shape& shape) {
-  return shape.groups == shape.channels && shape.channels >= 4 &&
-         shape.group_out_channels() <= 8;
+  return shape.groups == shape.channels && shape.channels >= 4 && shape.group_out_channels() <= 8;
 }
 void depthwise_fprop(const Executor& executor, const Args& args);
 void depthwise_dgrad(const Executor& executor, const Args& args);
@@ -53,9 +52,8 @@ inline int64_t even_piece(int64_t count, int64_t most, int64_t unit) {
 class Slots {
  public:
   Slots(const Axis& w, int64_t windows) : axis_(w), windows_(windows) {
-    const int64_t reach = windows > 0 && w.taps > 0
-                              ? (windows - 1) * w.stride + (w.taps - 1) * w.dilation + 1
-                              : 0;
+    const int64_t reach =
+        windows > 0 && w.taps > 0 ? (windows - 1) * w.stride + (w.taps - 1) * w.dilation + 1 : 0;
     run_ = ceil_div(reach, w.dilation);
     own_ = windows * w.taps <= run_ * w.dilation;
     count_ = own_ ? windows * w.taps : run_ * w.dilation;

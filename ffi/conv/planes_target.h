@@ -28,8 +28,7 @@ template <typename T>
 class RowPlanes {
  public:
   // A pixel has `channels` of `planes` numbers.
-  RowPlanes(const Product& product, int64_t channels, int64_t planes,
-            const DepthwisePieces& pieces)
+  RowPlanes(const Product& product, int64_t channels, int64_t planes, const DepthwisePieces& pieces)
       : product_(product),
         planes_(planes),
         chunk_(round_up(pieces.chunk, kLane)),

@@ -1,8 +1,8 @@
-#include "conv/product.h"
-
 #include <cstddef>
 #include <numeric>
 #include <type_traits>
+
+#include "conv/product.h"
 
 namespace jaxdirect::conv {
 namespace {

@@ -50,8 +50,45 @@ bool is_in_place(const Product& product) {
     return axis.windows > 0 && axis.pad <= 0 &&
            (axis.windows - 1) * axis.stride - axis.pad < axis.in_size;
   };
-  return std::is_same_v<T, float> && product.taps() == 1 && inside(product.h) &&
-         inside(product.w);
+  return std::is_same_v<T, float> && product.taps() == 1 && inside(product.h) && inside(product.w);
+}
+
+// The part of the depth where windows have other values than zeros: `count` runs.
+struct Runs {
+  int64_t first, length, step, count;
+};
+
+// kRows windows by a block of a panel.
+struct Rows {
+  const float* const* windows;
+  Runs runs;
+  int64_t begin, count;  // of the depth, which `right` has
+  const float* right;
+  float* sums;  // [kRows][kPanel], started from with `add`
+  bool add;
+  float* to = nullptr;  // else sums
+};
+
+template <int kVectors>
+void multiply_rows(const Rows& work) {
+  Tile<kRows, kVectors> tile;
+  if (work.add) {
+    tile.load_from(work.sums);
+  } else {
+    tile.clear();
+  }
+  const float* rows[kRows];
+  std::copy_n(work.windows, kRows, rows);
+  for (int64_t run = 0; run < work.runs.count; ++run) {
+    const int64_t at = work.runs.first + run * work.runs.step;
+    const int64_t begin = std::max(at, work.begin);
+    const int64_t end = std::min(at + work.runs.length, work.begin + work.count);
+    const float* right = work.right + (begin - work.begin) * kPanel;
+    for (int64_t k = begin; k < end; ++k, right += kPanel) {
+      tile.add([&](int r) { return rows[r][k]; }, right);
+    }
+  }
+  tile.store_to(work.to == nullptr ? work.sums : work.to);
 }
 
 // One thread's work.
@@ -65,13 +102,12 @@ class ProductWorker {
         order_(product),
         pack_(product),
         room_(round_up(plan.bands.width * plan.bands.height, kRows)),
-        values_(plan.in_place ? 0
-                              : order_.row_values(plan.bands.width, plan.chunk) *
-                                    plan.bands.height),
+        values_(plan.in_place
+                    ? 0
+                    : order_.row_values(plan.bands.width, plan.chunk) * plan.bands.height),
         block_(packed == nullptr ? kPanel * kMostDepth : 0),
-        sums_(plan.blocks.size() > 1
-                  ? room_ * kPanel * ceil_div(plan.panels, plan.panel_items)
-                  : 0),
+        sums_(plan.blocks.size() > 1 ? room_ * kPanel * ceil_div(plan.panels, plan.panel_items)
+                                     : 0),
         windows_(room_) {}
 
   void operator()(const Band& band, int64_t first_panel, int64_t end_panel) {
@@ -97,11 +133,6 @@ class ProductWorker {
     T* to = nullptr;    // where phase 0, channel 0 goes; null for a window that only fills up
     int64_t h = 0, w = 0;
     Taps taps_h, taps_w;  // inside of the image
-  };
-
-  // The part of the depth where kRows windows have other values than zeros: `count` runs.
-  struct Runs {
-    int64_t first, length, step, count;
   };
 
   bool is_inside(const Window& window) const {
@@ -195,54 +226,24 @@ class ProductWorker {
       for (int r = 0; r < kRows; ++r) {
         rows[r] = base + block.first_channel * plan_.in_place + windows_[i + r].start * scale;
       }
-      const Runs runs = runs_of(i, block.channels);
+      Rows work = {rows, runs_of(i, block.channels), block.begin, block.count, right, sums, !first};
+      float values[kRows * kPanel];
+      if (last) work.to = values;
       if (columns > kLane) {
-        multiply_rows<2>(rows, runs, block, right, sums, first, last, i, panel, columns);
+        multiply_rows<2>(work);
       } else {
-        multiply_rows<1>(rows, runs, block, right, sums, first, last, i, panel, columns);
+        multiply_rows<1>(work);
       }
+      if (last) put_rows(values, i, panel, columns);
     }
   }
 
-  template <int kVectors>
-  void multiply_rows(const float* const* rows, const Runs& runs, const DepthBlock& block,
-                     const float* right, float* sums, bool first, bool last, int64_t window,
-                     int64_t panel, int64_t columns) {
-    Tile<kRows, kVectors> tile;
-    if (first) {
-      tile.clear();
-    } else {
-      tile.load_from(sums);
-    }
-    for (int64_t run = 0; run < runs.count; ++run) {
-      const int64_t at = runs.first + run * runs.step;
-      const int64_t begin = std::max(at, block.begin);
-      const int64_t end = std::min(at + runs.length, block.begin + block.count);
-      const float* factors = right + (begin - block.begin) * kPanel;
-      for (int64_t k = begin; k < end; ++k, factors += kPanel) {
-        tile.add([&](int r) { return rows[r][k]; }, factors);
-      }
-    }
-    if (!last) return tile.store_to(sums);
-    if (product_.phases() > 1) {
-      float values[kRows * kPanel];
-      tile.store_to(values);
-      return scatter(values, window, panel, columns);
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
+  // Puts kRows finished windows where they go.
+  void put_rows(const float* values, int64_t window, int64_t panel, int64_t columns) {
+    if (product_.phases() > 1) return scatter(values, window, panel, columns);
+    for (int r = 0; r < kRows; ++r, values += kPanel) {
       T* to = windows_[window + r].to;
-      if (to == nullptr) continue;
-      to += panel * kPanel;
-#pragma GCC unroll 2
-      for (int v = 0; v < kVectors; ++v) {
-        const int64_t left = columns - v * kLane;
-        if (left >= kLane) {
-          store<T>(to + v * kLane, tile.sums[r][v]);
-        } else if (left > 0) {
-          store_part<T>(to + v * kLane, tile.sums[r][v], left);
-        }
-      }
+      if (to != nullptr) narrow_values(to + panel * kPanel, values, columns);
     }
   }
 

@@ -3,7 +3,8 @@
 // A tile of filters, some channels by some columns with all taps, is summed over the windows of
 // some image rows (a split): windows are put in order band by band, columns of y_bar are packed in
 // panels of kPanel, and kLongRows neighbouring numbers of the windows by one panel are in registers
-// over a band. The cut into tiles and splits depends on the shapes alone; splits are added in order.
+// over a band. The cut into tiles and splits depends on the shapes alone; splits are added in
+// order.
 
 #include "conv/windows_target.h"
 
@@ -37,6 +38,23 @@ struct WgradPlan {
   int64_t column_tiles, channel_tiles;
   int64_t split_rows, splits;
 };
+
+// kLongRows numbers of `count` windows by a panel.
+template <int kVectors>
+void add_windows(const float* base, const int64_t* starts, const float* right, int64_t count,
+                 bool first, float* to) {
+  Tile<kLongRows, kVectors> tile;
+  if (first) {
+    tile.clear();
+  } else {
+    tile.load_from(to);
+  }
+  for (int64_t i = 0; i < count; ++i, right += kPanel) {
+    const float* left = base + starts[i];
+    tile.add([&](int r) { return left[r]; }, right);
+  }
+  tile.store_to(to);
+}
 
 // One thread's work. Sums of a tile are [panel][depth][kPanel], filled up to whole kLongRows.
 template <typename T>
@@ -102,9 +120,8 @@ class WgradWorker {
       float* to = right_.data() + c * count;
       if (width < kPanel) zero_values(to, count * kPanel);
       for (int64_t row = band.first_row; row < band.end_row; ++row) {
-        const T* from =
-            static_cast<const T*>(product_.result) + first_column + c +
-            (row * product_.w.windows + band.first_window) * product_.result_pixel;
+        const T* from = static_cast<const T*>(product_.result) + first_column + c +
+                        (row * product_.w.windows + band.first_window) * product_.result_pixel;
         for (int64_t j = 0; j < band.width(); ++j, to += kPanel, from += product_.result_pixel) {
           copy_values(to, from, width);
         }
@@ -117,28 +134,11 @@ class WgradWorker {
     for (int64_t at = 0; at < depth_; at += kLongRows) {
       float* to = sums_.data() + (panel * most_depth_ + at) * kPanel;
       if (wide) {
-        multiply_rows<2>(windows_.data() + at, right, count, first, to);
+        add_windows<2>(windows_.data() + at, starts_.data(), right, count, first, to);
       } else {
-        multiply_rows<1>(windows_.data() + at, right, count, first, to);
+        add_windows<1>(windows_.data() + at, starts_.data(), right, count, first, to);
       }
     }
-  }
-
-  template <int kVectors>
-  void multiply_rows(const float* base, const float* right, int64_t count, bool first,
-                     float* to) const {
-    Tile<kLongRows, kVectors> tile;
-    if (first) {
-      tile.clear();
-    } else {
-      tile.load_from(to);
-    }
-    const int64_t* starts = starts_.data();
-    for (int64_t i = 0; i < count; ++i, right += kPanel) {
-      const float* left = base + starts[i];
-      tile.add([&](int r) { return left[r]; }, right);
-    }
-    tile.store_to(to);
   }
 
   const Product& product_;
@@ -156,21 +156,16 @@ class WgradWorker {
 // Copies a tile's sums, whose depth is [tap_w][tap_h][channel], to [tap_h][tap_w][channel][column].
 template <typename U, typename T>
 void put_tile(const Product& product, const WgradWorker<T>& worker, int64_t first_channel,
-              int64_t channels, int64_t first_column, int64_t columns, U* filter,
-              int64_t filter_h, int64_t filter_w, int64_t filter_in) {
+              int64_t channels, int64_t first_column, int64_t columns, U* filter, int64_t filter_h,
+              int64_t filter_w, int64_t filter_in) {
   int64_t at = 0;
   for (int64_t v = 0; v < product.w.taps; ++v) {
     for (int64_t u = 0; u < product.h.taps; ++u) {
       for (int64_t c = 0; c < channels; ++c, ++at) {
-        U* to = filter + u * filter_h + v * filter_w + (first_channel + c) * filter_in +
-                first_column;
-        for (int64_t k = 0; k < columns; k += kLane) {
-          const float* from = worker.sums(k / kPanel, at) + k % kPanel;
-          if (columns - k >= kLane) {
-            store<U>(to + k, load(from));
-          } else {
-            store_part<U>(to + k, load(from), columns - k);
-          }
+        U* to =
+            filter + u * filter_h + v * filter_w + (first_channel + c) * filter_in + first_column;
+        for (int64_t k = 0; k < columns; k += kPanel) {
+          narrow_values(to + k, worker.sums(k / kPanel, at), std::min(kPanel, columns - k));
         }
       }
     }
@@ -179,8 +174,8 @@ void put_tile(const Product& product, const WgradWorker<T>& worker, int64_t firs
 
 // parts [split][tap_h][tap_w][channel][column].
 template <typename T>
-void add_parts(const Executor& executor, const Product& product, int64_t splits,
-               const float* parts, T* filter) {
+void add_parts(const Executor& executor, const Product& product, int64_t splits, const float* parts,
+               T* filter) {
   const int64_t size = product.depth() * product.out_channels;
   parallel_for(executor, product.depth(), ceil_div(product.depth(), 64),
                [&](int64_t begin, int64_t end) {
@@ -234,9 +229,8 @@ void wgrad(const Executor& executor, const Product& product, T* filter) {
 }  // namespace
 
 void wgrad(const Executor& executor, const Product& product, void* filter) {
-  with_type(product.type, [&]<typename T>() {
-    wgrad<T>(executor, product, static_cast<T*>(filter));
-  });
+  with_type(product.type,
+            [&]<typename T>() { wgrad<T>(executor, product, static_cast<T*>(filter)); });
 }
 
 }  // namespace jaxdirect::conv::JAXDIRECT_TARGET

@@ -23,11 +23,22 @@ inline void copy_values(float* to, const T* from, int64_t count) {
   if (i < count) store_part<float>(to + i, load_part(from + i, count - i), count - i);
 }
 
+// Narrows; whole vectors may be read.
+template <typename T>
+inline void narrow_values(T* to, const float* from, int64_t count) {
+  for (int64_t i = 0; i < count; i += kLane) {
+    if (count - i >= kLane) {
+      store<T>(to + i, load(from + i));
+    } else {
+      store_part<T>(to + i, load(from + i), count - i);
+    }
+  }
+}
+
 template <typename T>
 class WindowOrder {
  public:
-  explicit WindowOrder(const Product& product)
-      : product_(product), rows_(product.h.taps) {}
+  explicit WindowOrder(const Product& product) : product_(product), rows_(product.h.taps) {}
 
   // Values for a row of so many windows.
   int64_t row_values(int64_t windows, int64_t channels) const {
@@ -51,10 +62,9 @@ class WindowOrder {
     for (int64_t tap = 0; tap < h.taps; ++tap) {
       const int64_t at = top + tap * h.dilation;
       const int64_t pixel = (n * h.in_size + at) * product_.w.in_size;
-      rows_[tap] = at >= 0 && at < h.in_size
-                       ? static_cast<const T*>(product_.image) + pixel * product_.image_pixel +
-                             first_channel
-                       : nullptr;
+      rows_[tap] = at >= 0 && at < h.in_size ? static_cast<const T*>(product_.image) +
+                                                   pixel * product_.image_pixel + first_channel
+                                             : nullptr;
     }
   }
 

@@ -5,10 +5,10 @@ namespace {
 
 std::string describe(const Shape& s, FloatType type) {
   return join("x [", s.batch, ", ", s.height, ", ", s.width, ", ", s.channels, "], filter [",
-              s.filter_height, ", ", s.filter_width, ", ", s.group_channels(), ", ",
-              s.out_channels, "], y ", s.out_height, " x ", s.out_width, ", stride ", s.stride_h,
-              " ", s.stride_w, ", pad ", s.pad_h, " ", s.pad_w, ", dilation ", s.dilation_h, " ",
-              s.dilation_w, ", groups ", s.groups, ", type ", static_cast<int>(type));
+              s.filter_height, ", ", s.filter_width, ", ", s.group_channels(), ", ", s.out_channels,
+              "], y ", s.out_height, " x ", s.out_width, ", stride ", s.stride_h, " ", s.stride_w,
+              ", pad ", s.pad_h, " ", s.pad_w, ", dilation ", s.dilation_h, " ", s.dilation_w,
+              ", groups ", s.groups, ", type ", static_cast<int>(type));
 }
 
 // Tensor cores round float32 to 11 bits unless told otherwise.
