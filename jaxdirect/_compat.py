@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from typing import Any
 
 import jax
@@ -40,6 +41,16 @@ def default_platform() -> str:
     device = jax.config.jax_default_device  # type: ignore[attr-defined]
     platform = getattr(device, "platform", device) or jax.default_backend()
     return "cuda" if platform == "gpu" else platform
+
+
+@functools.cache
+def is_hopper() -> bool:
+    """Whether the GPU has compute capability 9.0; True without one, where programs are only built."""
+    try:
+        devices = jax.local_devices(backend="cuda")
+    except RuntimeError:
+        return True
+    return all(device.compute_capability == "9.0" for device in devices)
 
 
 def native_width(*dtypes: Any) -> contextlib.AbstractContextManager:

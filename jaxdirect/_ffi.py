@@ -113,7 +113,7 @@ class Op:
 
     Attributes:
         name: the public function's name, for messages.
-        target: the FFI target, or `(platform, *operand types, **attributes)` to it.
+        target: the FFI target, the same on every platform.
         results: `(platform, *operand types, **attributes)` to the types of all FFI results.
         num_outputs: how many of those are outputs; the rest is workspace and dropped.
         reference: `(*operands, **attributes)` to the outputs, in plain JAX.
@@ -128,7 +128,7 @@ class Op:
     """
 
     name: str
-    target: str | Callable[..., str]
+    target: str
     results: Callable[..., Sequence[jax.ShapeDtypeStruct]]
     num_outputs: int
     reference: Callable[..., tuple[jax.Array, ...]]
@@ -160,9 +160,8 @@ def _platform_branches(
             _compat.result_like(result, operands[0])
             for result in op.results(platform, *operands, **attributes)
         )
-        target = op.target(platform, *operands, **attributes) if callable(op.target) else op.target
         sent = {name: value for name, value in attributes.items() if name not in op.unsent}
-        outputs = native_call(target, results, *operands, **sent)
+        outputs = native_call(op.target, results, *operands, **sent)
         return tuple(outputs[: op.num_outputs])
 
     def reference(*operands: jax.Array) -> tuple[jax.Array, ...]:

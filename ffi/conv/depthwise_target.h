@@ -39,6 +39,41 @@ class PlaneFilter {
   Scratch<float> values_;
 };
 
+// Neighbouring windows, a row of taps, a vector or two of channels.
+struct WindowSum {
+  const float* row;  // window r's tap v is r * step + v * tap_step further
+  int64_t step, tap_step;
+  const float* filter;  // tap v is v * pitch further
+  int64_t pitch;
+  int64_t taps;
+
+  // To sums [kCount][2 * kLane].
+  template <int kCount, int kVectors>
+  __attribute__((noinline)) void add(float* sums) const {
+    Vec<float> totals[kCount][kVectors];
+#pragma GCC unroll 8
+    for (int r = 0; r < kCount; ++r) {
+#pragma GCC unroll 2
+      for (int i = 0; i < kVectors; ++i) totals[r][i] = load(sums + (2 * r + i) * kLane);
+    }
+    const float* from = row;
+    const float* factors = filter;
+    for (int64_t v = 0; v < taps; ++v, from += tap_step, factors += pitch) {
+#pragma GCC unroll 2
+      for (int i = 0; i < kVectors; ++i) {
+        const Vec<float> factor = load(factors + i * kLane);
+#pragma GCC unroll 8
+        for (int r = 0; r < kCount; ++r) totals[r][i] += load(from + r * step + i * kLane) * factor;
+      }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < kCount; ++r) {
+#pragma GCC unroll 2
+      for (int i = 0; i < kVectors; ++i) store<float>(sums + (2 * r + i) * kLane, totals[r][i]);
+    }
+  }
+};
+
 template <typename T>
 class DepthwiseWorker {
  public:
@@ -59,24 +94,11 @@ class DepthwiseWorker {
         row / h.windows * h.out_size + row % h.windows * h.out_stride + h.out_offset;
     T* out = static_cast<T*>(product_.result) +
              (out_row * w.out_size + w.out_offset) * product_.result_pixel;
-    const Taps all = {0, w.taps};
     for (int64_t plane = 0; plane < out_planes_; ++plane) {
+      const Place place = {first_channel, plane, out};
       for (int64_t c = 0; c < count; c += 2 * kLane) {
-        const bool two = count - c > kLane;
         for (int64_t j = first; j < end;) {
-          const bool four = j + kWindows <= end && w.taps_inside(j) == all &&
-                            w.taps_inside(j + kWindows - 1) == all;
-          Place place = {j, c, first_channel, plane, std::min(count - c, 2 * kLane), out};
-          if (four && two) {
-            sum_windows<kWindows, 2>(place, all);
-          } else if (four) {
-            sum_windows<kWindows, 1>(place, all);
-          } else if (two) {
-            sum_windows<1, 2>(place, w.taps_inside(j));
-          } else {
-            sum_windows<1, 1>(place, w.taps_inside(j));
-          }
-          j += four ? kWindows : 1;
+          j += sum_tile(place, j, end, c, std::min(count - c, 2 * kLane));
         }
       }
     }
@@ -86,55 +108,47 @@ class DepthwiseWorker {
   static constexpr int kWindows = JAXDIRECT_VECTOR_BYTES == 64 ? 8 : 4;
 
   struct Place {
-    int64_t window, channel, first_channel, plane, columns;
+    int64_t first_channel, plane;
     T* out;
   };
 
-  template <int kCount, int kVectors>
-  void sum_windows(const Place& place, Taps taps_w) const {
-    Vec<float> sums[kCount][kVectors] = {};
-    const int64_t step = product_.w.stride * rows_.pixel();
-    const int64_t tap_step = product_.w.dilation * rows_.pixel();
+  // Windows from j on, as many as one tile has; returns how many.
+  int64_t sum_tile(const Place& place, int64_t j, int64_t end, int64_t c, int64_t columns) const {
+    const Axis& w = product_.w;
+    const Taps all = {0, w.taps};
+    const bool whole =
+        j + kWindows <= end && w.taps_inside(j) == all && w.taps_inside(j + kWindows - 1) == all;
+    const Taps taps_w = whole ? all : w.taps_inside(j);
+    WindowSum sum;
+    sum.step = w.stride * rows_.pixel();
+    sum.tap_step = w.dilation * rows_.pixel();
+    sum.pitch = filter_.pitch();
+    sum.taps = taps_w.end - taps_w.begin;
+    float values[kWindows * 2 * kLane] = {};
     for (int64_t in = 0; in < in_planes_; ++in) {
+      const float* filter = filter_.plane(place.plane + in) + place.first_channel + c;
       for (int64_t u = taps_h_.begin; u < taps_h_.end; ++u) {
-        const float* factors = filter_.plane(place.plane + in) +
-                               (u * product_.w.taps + taps_w.begin) * filter_.pitch() +
-                               place.first_channel + place.channel;
-        const float* from = rows_.row(u) +
-                            rows_.column(place.window, taps_w.begin) * rows_.pixel() +
-                            in * rows_.plane() + place.channel;
-        for (int64_t v = taps_w.begin; v < taps_w.end; ++v) {
-#pragma GCC unroll 2
-          for (int i = 0; i < kVectors; ++i) {
-            const Vec<float> factor = load(factors + i * kLane);
-#pragma GCC unroll 8
-            for (int r = 0; r < kCount; ++r) {
-              sums[r][i] += load(from + r * step + i * kLane) * factor;
-            }
-          }
-          from += tap_step;
-          factors += filter_.pitch();
+        sum.filter = filter + (u * w.taps + taps_w.begin) * filter_.pitch();
+        sum.row =
+            rows_.row(u) + rows_.column(j, taps_w.begin) * rows_.pixel() + in * rows_.plane() + c;
+        if (columns > kLane) {
+          whole ? sum.add<kWindows, 2>(values) : sum.add<1, 2>(values);
+        } else {
+          whole ? sum.add<kWindows, 1>(values) : sum.add<1, 1>(values);
         }
       }
     }
-#pragma GCC unroll 8
-    for (int r = 0; r < kCount; ++r) {
-#pragma GCC unroll 2
-      for (int i = 0; i < kVectors; ++i) put(place, r, i, sums[r][i]);
-    }
+    const int64_t count = whole ? kWindows : 1;
+    for (int64_t r = 0; r < count; ++r) put(place, j + r, c, columns, values + r * 2 * kLane);
+    return count;
   }
 
-  void put(const Place& place, int64_t r, int64_t i, Vec<float> sums) const {
-    const int64_t left = std::min(place.columns - i * kLane, kLane);
-    T* to = place.out + (place.window + r) * product_.w.out_stride * product_.result_pixel +
-            (place.first_channel + place.channel + i * kLane) * out_planes_ + place.plane;
-    if (out_planes_ > 1) {
-      for (int64_t c = 0; c < left; ++c) to[c * out_planes_] = T(sums[c]);
-    } else if (left == kLane) {
-      store<T>(to, sums);
-    } else {
-      store_part<T>(to, sums, left);
-    }
+  void put(const Place& place, int64_t window, int64_t c, int64_t columns,
+           const float* values) const {
+    T* to = place.out + window * product_.w.out_stride * product_.result_pixel +
+            (place.first_channel + c) * out_planes_ + place.plane;
+    if (out_planes_ == 1) return narrow_values(to, values, columns);
+    for (int64_t i = 0; i < columns; ++i) to[i * out_planes_] = T(values[i]);
   }
 
   const Product& product_;

@@ -22,6 +22,81 @@ inline Product result_rows(const Product& product) {
   return rows;
 }
 
+// Sums over windows [first, end) of a row, for all taps of the row and a vector or two of channels.
+struct TapSum {
+  const Axis& w;
+  int64_t first, end;
+  const float* x;  // window j's tap v is (j * stride + v * dilation) * x_pixel further
+  int64_t x_pixel;
+  const float* y;  // window j is j * y_pixel further
+  int64_t y_pixel;
+  float* sums;  // tap v is v * pitch further
+  int64_t pitch;
+
+  template <int kVectors>
+  void add_all() const {
+    int64_t v = 0;
+    for (; v + 4 <= w.taps; v += 4) add_taps<4, kVectors>(v);
+    for (; v + 3 <= w.taps; v += 3) add_taps<3, kVectors>(v);
+    for (; v < w.taps; ++v) add_windows<1, kVectors>(v, windows_of(v));
+  }
+
+ private:
+  // The windows whose tap v is inside of the image.
+  Taps windows_of(int64_t v) const {
+    const int64_t before = w.pad - v * w.dilation;
+    const int64_t reach = w.in_size + before;
+    Taps range;
+    range.begin = std::clamp(before > 0 ? ceil_div(before, w.stride) : 0, first, end);
+    range.end = std::clamp(reach > 0 ? ceil_div(reach, w.stride) : 0, range.begin, end);
+    return range;
+  }
+
+  template <int kTaps, int kVectors>
+  void add_taps(int64_t v) const {
+    const Taps low = windows_of(v + kTaps - 1);
+    const Taps high = windows_of(v);
+    Taps all = {std::max(low.begin, high.begin), std::min(low.end, high.end)};
+    all.end = std::max(all.begin, all.end);
+    add_windows<kTaps, kVectors>(v, all);
+    for (int64_t i = v; i < v + kTaps; ++i) {
+      const Taps own = windows_of(i);
+      add_windows<1, kVectors>(i, {own.begin, std::min(all.begin, own.end)});
+      add_windows<1, kVectors>(i, {std::max(all.end, own.begin), own.end});
+    }
+  }
+
+  template <int kTaps, int kVectors>
+  __attribute__((noinline)) void add_windows(int64_t v, Taps windows) const {
+    if (windows.begin >= windows.end) return;
+    Vec<float> totals[kTaps][kVectors];
+    for_each<kTaps, kVectors>(
+        [&](int t, int i) { totals[t][i] = load(sums + (v + t) * pitch + i * kLane); });
+    const int64_t step = w.stride * x_pixel;
+    const int64_t tap_step = w.dilation * x_pixel;
+    const float* left = x + windows.begin * step + v * tap_step;
+    const float* right = y + windows.begin * y_pixel;
+    for (int64_t j = windows.begin; j < windows.end; ++j, left += step, right += y_pixel) {
+      Vec<float> factors[kVectors];
+      for_each<1, kVectors>([&](int, int i) { factors[i] = load(right + i * kLane); });
+      for_each<kTaps, kVectors>([&](int t, int i) {
+        totals[t][i] += load(left + t * tap_step + i * kLane) * factors[i];
+      });
+    }
+    for_each<kTaps, kVectors>(
+        [&](int t, int i) { store<float>(sums + (v + t) * pitch + i * kLane, totals[t][i]); });
+  }
+
+  template <int kTaps, int kVectors, typename Body>
+  __attribute__((always_inline)) static void for_each(const Body& body) {
+#pragma GCC unroll 4
+    for (int t = 0; t < kTaps; ++t) {
+#pragma GCC unroll 2
+      for (int i = 0; i < kVectors; ++i) body(t, i);
+    }
+  }
+};
+
 template <typename T>
 class DepthwiseSum {
  public:
@@ -39,15 +114,18 @@ class DepthwiseSum {
     x_.find(row, first, end, first_channel, count);
     y_.find(row, first, end, first_channel, count);
     const Taps taps_h = product_.h.taps_inside(row % product_.h.windows);
+    const Axis& w = product_.w;
     for (int64_t plane = 0; plane < planes_; ++plane) {
       for (int64_t u = taps_h.begin; u < taps_h.end; ++u) {
-        const int64_t at = (plane * product_.h.taps + u) * product_.w.taps;
+        float* to = sums + (plane * product_.h.taps + u) * w.taps * pitch_ + first_channel;
+        const float* x = x_.row(u) + x_.column(0, 0) * x_.pixel();
+        const float* y = y_.row(0) + y_.column(0, 0) * y_.pixel() + plane * y_.plane();
         for (int64_t c = 0; c < count; c += 2 * kLane) {
-          const Place place = {u, plane, c, first, end, sums + at * pitch_ + first_channel + c};
+          const TapSum sum = {w, first, end, x + c, x_.pixel(), y + c, y_.pixel(), to + c, pitch_};
           if (count - c > kLane) {
-            add_row<2>(place);
+            sum.add_all<2>();
           } else {
-            add_row<1>(place);
+            sum.add_all<1>();
           }
         }
       }
@@ -55,88 +133,6 @@ class DepthwiseSum {
   }
 
  private:
-  struct Place {
-    int64_t tap_h, plane, channel, first, end;
-    float* sums;
-  };
-
-  template <int kVectors>
-  void add_row(const Place& place) const {
-    for (int64_t v = 0; v < product_.w.taps; v += 4) {
-      switch (std::min<int64_t>(product_.w.taps - v, 4)) {
-        case 4:
-          add_taps<4, kVectors>(place, v);
-          break;
-        case 3:
-          add_taps<3, kVectors>(place, v);
-          break;
-        case 2:
-          add_taps<2, kVectors>(place, v);
-          break;
-        default:
-          add_taps<1, kVectors>(place, v);
-      }
-    }
-  }
-
-  // The windows of the row whose tap v is inside of the image.
-  Taps windows_of(const Place& place, int64_t v) const {
-    const Axis& w = product_.w;
-    const int64_t before = w.pad - v * w.dilation;
-    const int64_t end = w.in_size + before;
-    Taps range;
-    range.begin = std::clamp(before > 0 ? ceil_div(before, w.stride) : 0, place.first, place.end);
-    range.end = std::clamp(end > 0 ? ceil_div(end, w.stride) : 0, range.begin, place.end);
-    return range;
-  }
-
-  template <int kTaps, int kVectors>
-  void add_taps(const Place& place, int64_t v) const {
-    const Taps first = windows_of(place, v);
-    const Taps last = windows_of(place, v + kTaps - 1);
-    const Taps all = {std::max(first.begin, last.begin),
-                      std::max(std::min(first.end, last.end), std::max(first.begin, last.begin))};
-    add_windows<kTaps, kVectors>(place, v, all);
-    if constexpr (kTaps > 1) {
-      for (int64_t i = v; i < v + kTaps; ++i) {
-        const Taps own = windows_of(place, i);
-        add_windows<1, kVectors>(place, i, {own.begin, std::min(all.begin, own.end)});
-        add_windows<1, kVectors>(place, i, {std::max(all.end, own.begin), own.end});
-      }
-    }
-  }
-
-  template <int kTaps, int kVectors>
-  void add_windows(const Place& place, int64_t v, Taps windows) const {
-    if (windows.begin >= windows.end) return;
-    Vec<float> sums[kTaps][kVectors];
-    for_each<kTaps, kVectors>(
-        [&](int t, int i) { sums[t][i] = load(place.sums + (v + t) * pitch_ + i * kLane); });
-    const float* y = y_.row(0) + y_.column(windows.begin, 0) * y_.pixel() +
-                     place.plane * y_.plane() + place.channel;
-    const float* x = x_.row(place.tap_h) + x_.column(windows.begin, v) * x_.pixel() + place.channel;
-    const int64_t step = product_.w.stride * x_.pixel();
-    const int64_t tap_step = product_.w.dilation * x_.pixel();
-    for (int64_t j = windows.begin; j < windows.end; ++j, x += step, y += y_.pixel()) {
-      Vec<float> factor[kVectors];
-#pragma GCC unroll 2
-      for (int i = 0; i < kVectors; ++i) factor[i] = load(y + i * kLane);
-      for_each<kTaps, kVectors>(
-          [&](int t, int i) { sums[t][i] += load(x + t * tap_step + i * kLane) * factor[i]; });
-    }
-    for_each<kTaps, kVectors>(
-        [&](int t, int i) { store<float>(place.sums + (v + t) * pitch_ + i * kLane, sums[t][i]); });
-  }
-
-  template <int kTaps, int kVectors, typename Body>
-  __attribute__((always_inline)) static void for_each(const Body& body) {
-#pragma GCC unroll 4
-    for (int t = 0; t < kTaps; ++t) {
-#pragma GCC unroll 2
-      for (int i = 0; i < kVectors; ++i) body(t, i);
-    }
-  }
-
   const Product& product_;
   int64_t planes_;
   int64_t pitch_;

@@ -53,6 +53,44 @@ bool is_in_place(const Product& product) {
   return std::is_same_v<T, float> && product.taps() == 1 && inside(product.h) && inside(product.w);
 }
 
+// The part of the depth where windows have other values than zeros: `count` runs.
+struct Runs {
+  int64_t first, length, step, count;
+};
+
+// kRows windows by a block of a panel.
+struct Rows {
+  const float* const* windows;
+  Runs runs;
+  int64_t begin, count;  // of the depth, which `right` has
+  const float* right;
+  float* sums;  // [kRows][kPanel], started from with `add`
+  bool add;
+  float* to = nullptr;  // else sums
+};
+
+template <int kVectors>
+void multiply_rows(const Rows& work) {
+  Tile<kRows, kVectors> tile;
+  if (work.add) {
+    tile.load_from(work.sums);
+  } else {
+    tile.clear();
+  }
+  const float* rows[kRows];
+  std::copy_n(work.windows, kRows, rows);
+  for (int64_t run = 0; run < work.runs.count; ++run) {
+    const int64_t at = work.runs.first + run * work.runs.step;
+    const int64_t begin = std::max(at, work.begin);
+    const int64_t end = std::min(at + work.runs.length, work.begin + work.count);
+    const float* right = work.right + (begin - work.begin) * kPanel;
+    for (int64_t k = begin; k < end; ++k, right += kPanel) {
+      tile.add([&](int r) { return rows[r][k]; }, right);
+    }
+  }
+  tile.store_to(work.to == nullptr ? work.sums : work.to);
+}
+
 // One thread's work.
 template <typename T>
 class ProductWorker {
@@ -70,7 +108,9 @@ class ProductWorker {
         block_(packed == nullptr ? kPanel * kMostDepth : 0),
         sums_(plan.blocks.size() > 1 ? room_ * kPanel * ceil_div(plan.panels, plan.panel_items)
                                      : 0),
-        windows_(room_) {}
+        windows_(room_),
+        columns_(plan.bands.width),
+        groups_(room_ / kRows) {}
 
   void operator()(const Band& band, int64_t first_panel, int64_t end_panel) {
     first_panel_ = first_panel;
@@ -97,9 +137,8 @@ class ProductWorker {
     Taps taps_h, taps_w;  // inside of the image
   };
 
-  // The part of the depth where kRows windows have other values than zeros: `count` runs.
-  struct Runs {
-    int64_t first, length, step, count;
+  struct Group {
+    Taps h, w;
   };
 
   bool is_inside(const Window& window) const {
@@ -107,37 +146,35 @@ class ProductWorker {
     return all(window.taps_h, product_.h.taps) && all(window.taps_w, product_.w.taps);
   }
 
-  Window window_at(int64_t row, int64_t j) const {
-    const Axis& h = product_.h;
-    const Axis& w = product_.w;
-    Window window;
-    const int64_t n = row / h.windows;
-    const int64_t i = row % h.windows;
-    window.h = i * h.out_stride + h.out_offset;
-    window.w = j * w.out_stride + w.out_offset;
-    const int64_t pixel = (n * h.out_size + window.h) * w.out_size + window.w;
-    window.to = static_cast<T*>(product_.result) + pixel * product_.result_pixel;
-    window.taps_h = h.taps_inside(i);
-    window.taps_w = w.taps_inside(j);
-    if (plan_.in_place) {
-      const int64_t at = (n * h.in_size + i * h.stride - h.pad) * w.in_size + j * w.stride - w.pad;
-      window.start = at * product_.image_pixel;
-    }
-    return window;
-  }
-
   // Windows inside of the image come first, then those that lack the same taps together.
   void find_windows(const Band& band) {
-    const Slots slots(product_.w, band.width());
+    const Axis& h = product_.h;
+    const Axis& w = product_.w;
+    const Slots slots(w, band.width());
     used_ = 0;
     int64_t end = band.windows();
+    for (int64_t j = 0; j < band.width(); ++j) {
+      const int64_t at = (band.first_window + j) * w.stride - w.pad;
+      columns_[j].start = plan_.in_place ? at * product_.image_pixel : slots.of_window(j) * h.taps;
+      columns_[j].w = (band.first_window + j) * w.out_stride + w.out_offset;
+      columns_[j].taps_w = w.taps_inside(band.first_window + j);
+    }
     for (int64_t row = band.first_row; row < band.end_row; ++row) {
-      for (int64_t j = band.first_window; j < band.end_window; ++j) {
-        Window window = window_at(row, j);
-        if (!plan_.in_place) {
-          const int64_t slot = slots.of_window(j - band.first_window);
-          window.start = ((row - band.first_row) * slots.count() + slot) * product_.h.taps;
-        }
+      const int64_t n = row / h.windows;
+      const int64_t i = row % h.windows;
+      const int64_t out_h = i * h.out_stride + h.out_offset;
+      const Taps taps_h = h.taps_inside(i);
+      T* to = static_cast<T*>(product_.result) +
+              (n * h.out_size + out_h) * w.out_size * product_.result_pixel;
+      const int64_t start =
+          plan_.in_place ? (n * h.in_size + i * h.stride - h.pad) * w.in_size * product_.image_pixel
+                         : (row - band.first_row) * slots.count() * h.taps;
+      for (int64_t j = 0; j < band.width(); ++j) {
+        Window window = columns_[j];
+        window.start += start;
+        window.to = to + window.w * product_.result_pixel;
+        window.h = out_h;
+        window.taps_h = taps_h;
         windows_[is_inside(window) ? used_++ : --end] = window;
       }
     }
@@ -152,16 +189,22 @@ class ProductWorker {
       windows_[i] = windows_[used_ - 1];
       windows_[i].to = nullptr;
     }
+    for (int64_t i = 0; i < used_; i += kRows) groups_[i / kRows] = taps_of(i);
   }
 
-  Runs runs_of(int64_t window, int64_t channels) const {
-    Taps h = windows_[window].taps_h;
-    Taps w = windows_[window].taps_w;
+  // The taps that any of kRows windows has.
+  Group taps_of(int64_t window) const {
+    Group taps = {windows_[window].taps_h, windows_[window].taps_w};
     for (int r = 1; r < kRows; ++r) {
       const Window& other = windows_[window + r];
-      h = {std::min(h.begin, other.taps_h.begin), std::max(h.end, other.taps_h.end)};
-      w = {std::min(w.begin, other.taps_w.begin), std::max(w.end, other.taps_w.end)};
+      taps.h = {std::min(taps.h.begin, other.taps_h.begin), std::max(taps.h.end, other.taps_h.end)};
+      taps.w = {std::min(taps.w.begin, other.taps_w.begin), std::max(taps.w.end, other.taps_w.end)};
     }
+    return taps;
+  }
+
+  Runs runs_of(const Group& taps, int64_t channels) const {
+    const auto& [h, w] = taps;
     const int64_t column = product_.h.taps * channels;
     if (h.end - h.begin == product_.h.taps) {
       return {w.begin * column, (w.end - w.begin) * column, 0, 1};
@@ -193,54 +236,26 @@ class ProductWorker {
       for (int r = 0; r < kRows; ++r) {
         rows[r] = base + block.first_channel * plan_.in_place + windows_[i + r].start * scale;
       }
-      const Runs runs = runs_of(i, block.channels);
+      Rows work = {
+          rows,  runs_of(groups_[i / kRows], block.channels), block.begin, block.count, right, sums,
+          !first};
+      float values[kRows * kPanel];
+      if (last) work.to = values;
       if (columns > kLane) {
-        multiply_rows<2>(rows, runs, block, right, sums, first, last, i, panel, columns);
+        multiply_rows<2>(work);
       } else {
-        multiply_rows<1>(rows, runs, block, right, sums, first, last, i, panel, columns);
+        multiply_rows<1>(work);
       }
+      if (last) put_rows(values, i, panel, columns);
     }
   }
 
-  template <int kVectors>
-  void multiply_rows(const float* const* rows, const Runs& runs, const DepthBlock& block,
-                     const float* right, float* sums, bool first, bool last, int64_t window,
-                     int64_t panel, int64_t columns) {
-    Tile<kRows, kVectors> tile;
-    if (first) {
-      tile.clear();
-    } else {
-      tile.load_from(sums);
-    }
-    for (int64_t run = 0; run < runs.count; ++run) {
-      const int64_t at = runs.first + run * runs.step;
-      const int64_t begin = std::max(at, block.begin);
-      const int64_t end = std::min(at + runs.length, block.begin + block.count);
-      const float* factors = right + (begin - block.begin) * kPanel;
-      for (int64_t k = begin; k < end; ++k, factors += kPanel) {
-        tile.add([&](int r) { return rows[r][k]; }, factors);
-      }
-    }
-    if (!last) return tile.store_to(sums);
-    if (product_.phases() > 1) {
-      float values[kRows * kPanel];
-      tile.store_to(values);
-      return scatter(values, window, panel, columns);
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
+  // Puts kRows finished windows where they go.
+  void put_rows(const float* values, int64_t window, int64_t panel, int64_t columns) {
+    if (product_.phases() > 1) return scatter(values, window, panel, columns);
+    for (int r = 0; r < kRows; ++r, values += kPanel) {
       T* to = windows_[window + r].to;
-      if (to == nullptr) continue;
-      to += panel * kPanel;
-#pragma GCC unroll 2
-      for (int v = 0; v < kVectors; ++v) {
-        const int64_t left = columns - v * kLane;
-        if (left >= kLane) {
-          store<T>(to + v * kLane, tile.sums[r][v]);
-        } else if (left > 0) {
-          store_part<T>(to + v * kLane, tile.sums[r][v], left);
-        }
-      }
+      if (to != nullptr) narrow_values(to + panel * kPanel, values, columns);
     }
   }
 
@@ -280,6 +295,8 @@ class ProductWorker {
   Scratch<float> block_;
   Scratch<float> sums_;
   std::vector<Window> windows_;
+  std::vector<Window> columns_;  // what the windows of a column share
+  std::vector<Group> groups_;
 };
 
 template <typename T>

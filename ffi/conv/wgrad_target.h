@@ -39,6 +39,23 @@ struct WgradPlan {
   int64_t split_rows, splits;
 };
 
+// kLongRows numbers of `count` windows by a panel.
+template <int kVectors>
+void add_windows(const float* base, const int64_t* starts, const float* right, int64_t count,
+                 bool first, float* to) {
+  Tile<kLongRows, kVectors> tile;
+  if (first) {
+    tile.clear();
+  } else {
+    tile.load_from(to);
+  }
+  for (int64_t i = 0; i < count; ++i, right += kPanel) {
+    const float* left = base + starts[i];
+    tile.add([&](int r) { return left[r]; }, right);
+  }
+  tile.store_to(to);
+}
+
 // One thread's work. Sums of a tile are [panel][depth][kPanel], filled up to whole kLongRows.
 template <typename T>
 class WgradWorker {
@@ -117,28 +134,11 @@ class WgradWorker {
     for (int64_t at = 0; at < depth_; at += kLongRows) {
       float* to = sums_.data() + (panel * most_depth_ + at) * kPanel;
       if (wide) {
-        multiply_rows<2>(windows_.data() + at, right, count, first, to);
+        add_windows<2>(windows_.data() + at, starts_.data(), right, count, first, to);
       } else {
-        multiply_rows<1>(windows_.data() + at, right, count, first, to);
+        add_windows<1>(windows_.data() + at, starts_.data(), right, count, first, to);
       }
     }
-  }
-
-  template <int kVectors>
-  void multiply_rows(const float* base, const float* right, int64_t count, bool first,
-                     float* to) const {
-    Tile<kLongRows, kVectors> tile;
-    if (first) {
-      tile.clear();
-    } else {
-      tile.load_from(to);
-    }
-    const int64_t* starts = starts_.data();
-    for (int64_t i = 0; i < count; ++i, right += kPanel) {
-      const float* left = base + starts[i];
-      tile.add([&](int r) { return left[r]; }, right);
-    }
-    tile.store_to(to);
   }
 
   const Product& product_;
@@ -164,13 +164,8 @@ void put_tile(const Product& product, const WgradWorker<T>& worker, int64_t firs
       for (int64_t c = 0; c < channels; ++c, ++at) {
         U* to =
             filter + u * filter_h + v * filter_w + (first_channel + c) * filter_in + first_column;
-        for (int64_t k = 0; k < columns; k += kLane) {
-          const float* from = worker.sums(k / kPanel, at) + k % kPanel;
-          if (columns - k >= kLane) {
-            store<U>(to + k, load(from));
-          } else {
-            store_part<U>(to + k, load(from), columns - k);
-          }
+        for (int64_t k = 0; k < columns; k += kPanel) {
+          narrow_values(to + k, worker.sums(k / kPanel, at), std::min(kPanel, columns - k));
         }
       }
     }

@@ -23,6 +23,18 @@ inline void copy_values(float* to, const T* from, int64_t count) {
   if (i < count) store_part<float>(to + i, load_part(from + i, count - i), count - i);
 }
 
+// Narrows; whole vectors may be read.
+template <typename T>
+inline void narrow_values(T* to, const float* from, int64_t count) {
+  for (int64_t i = 0; i < count; i += kLane) {
+    if (count - i >= kLane) {
+      store<T>(to + i, load(from + i));
+    } else {
+      store_part<T>(to + i, load(from + i), count - i);
+    }
+  }
+}
+
 template <typename T>
 class WindowOrder {
  public:

@@ -58,22 +58,15 @@ def _covers(kind: str, platform: str, *operands: Any, **attributes: int) -> bool
     return _choice(kind, platform, *operands, **attributes).native
 
 
-def _target(kind: str, platform: str, *operands: Any, **attributes: int) -> str:
-    target = _choice(kind, platform, *operands, **attributes).target
-    assert target is not None  # asked only where native code covers the case
-    return target
-
-
-def _results(
-    kind: str, platform: str, a: Any, b: Any, *, precision: int, force: int, **rest: int
-) -> list[jax.ShapeDtypeStruct]:
+def _results(kind: str, platform: str, a: Any, b: Any, **attributes: int) -> list:
+    rest = {k: v for k, v in attributes.items() if k not in ("precision", "force")}
     geometry = _geometry(kind, a, b, **rest)
     shapes = {"fprop": geometry.y_shape, "dgrad": geometry.x_shape, "wgrad": geometry.filter_shape}
-    result = jax.ShapeDtypeStruct(shapes[kind], a.dtype)
-    if kind != "wgrad":
-        return [result]
-    size = rules.wgrad_workspace_bytes(platform, geometry, a.dtype, precision)
-    return [result, jax.ShapeDtypeStruct((size,), jnp.uint8)]
+    size = _choice(kind, platform, a, b, **attributes).workspace_bytes
+    return [
+        jax.ShapeDtypeStruct(shapes[kind], a.dtype),
+        jax.ShapeDtypeStruct((size,), jnp.uint8),
+    ]
 
 
 def _reference(
@@ -120,7 +113,7 @@ def _sharding_rule(kind: str, *_: int, groups: int, **__: int) -> tuple[str, tup
 def _op(kind: str) -> _ffi.Op:
     return _ffi.Op(
         name=OP,
-        target=functools.partial(_target, kind),
+        target=f"jaxdirect_conv_{kind}",
         results=functools.partial(_results, kind),
         num_outputs=1,
         reference=functools.partial(_reference, kind),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from jaxdirect import _ffi
 from jaxdirect.conv import _precision, rules
 from jaxdirect.conv._problem import Problem, Traced
 
@@ -30,25 +29,22 @@ class Plan:
         return _precision.level(self.precision)
 
 
-def plan(traced: Traced, platform: str, *, force: bool, built: bool = True) -> Plan:
+def plan(traced: Traced, platform: str, *, force: bool) -> Plan:
     """Decides.
 
     Args:
         traced: the call.
         platform: where it runs.
         force: whether kernels run that the rules do not choose.
-        built: whether to ask if native code for the platform is built here.
 
     Raises:
         ValueError: the precision is a preset that nothing honours.
     """
     problem = traced.problem
-    why = _ffi.missing(platform) if built and not _ffi.available(platform) else None
 
     def choices(precision: int) -> dict[str, rules.Choice]:
-        if isinstance(problem, str) or why is not None:
-            reason = problem if isinstance(problem, str) else why
-            choice = rules.Choice(False, None, None, str(reason))
+        if isinstance(problem, str):
+            choice = rules.Choice(False, None, problem)
             return dict.fromkeys(("forward", "gradient of lhs", "gradient of rhs"), choice)
         where = problem.geometry, problem.dtype, precision
         return {

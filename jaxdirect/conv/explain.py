@@ -78,8 +78,7 @@ def explain(
         preferred_element_type: as there.
         out_sharding: as there.
         implementation: as there.
-        platform: `"cpu"` or `"cuda"`, to ask what a build for it does; by default the platform
-            that calls run on here, with what is built here.
+        platform: `"cpu"` or `"cuda"`, if built here; by default the one that calls run on.
 
     Returns:
         An `Explanation`, made to be printed.
@@ -115,9 +114,9 @@ def explain(
         jax.eval_shape(lambda x, w: jax.lax.conv_general_dilated(x, w, **arguments), lhs, rhs)
         raise ValueError(f"{_ops.OP}: JAX refuses these arguments")
     where = _compat.default_platform() if platform is None else platform
-    plan = _plan.plan(traced, where, force=implementation == "native", built=platform is None)
+    plan = _plan.plan(traced, where, force=implementation == "native")
     if implementation == "reference":
-        asked = Choice(False, None, None, "implementation='reference' asks for it")
+        asked = Choice(False, None, "implementation='reference' asks for it")
         choices = [asked] * 3
     else:
         choices = list(plan.choices.values())

@@ -1,23 +1,27 @@
-"""Which convolution is computed by which kernel: one table, read from the top.
+"""Which convolution is computed by which code: one table, read from the top.
 
-To add a rule, add a `Rule` to `TABLE`; the first that applies decides. A pass of a platform is
-looked up only once it is in `COVERED`. Tests replace `COVERED` or `TABLE` and call
+What a kernel takes, the native planner says; the table says where that pays. To add a rule, add a
+`Rule` to `TABLE`; the first that applies decides. Tests replace `TABLE` and call
 `jax.clear_caches()`, because what was traced keeps its choice.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from jaxdirect import _compat, _ffi
 from jaxdirect.conv.geometry import Geometry
 
 PASSES = ("fprop", "dgrad", "wgrad")
 
 Predicate: TypeAlias = Callable[[Geometry, np.dtype, int], bool]
+
+_SPLIT = ("BF16_BF16_F32_X6",)  # presets that the GPU's float32 kernels honour
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,29 +30,23 @@ class Rule:
 
     Attributes:
         platform: `"cpu"` or `"cuda"`.
-        op: one of `PASSES`.
+        ops: some of `PASSES`.
         name: the predicate in words.
         applies: `(geometry, dtype, precision)` to whether the row is about that convolution;
             precision 0 lets float32 products be rounded as TF32, 1 is float32 accuracy.
-        kernel: the native kernel, for people; None where there is none for these.
         reason: why this choice, as a sentence.
         chosen: whether `"auto"` takes the kernel; if not, only `"native"` does.
-        target: the FFI target.
-        presets: names of `jax.lax.DotAlgorithmPreset`s for float32 that the kernel honours at
+        presets: names of `jax.lax.DotAlgorithmPreset`s for float32 that the kernels honour at
             precision 1.
-        milliseconds: the expected time, where it was measured.
     """
 
     platform: str
-    op: str
+    ops: tuple[str, ...]
     name: str
     applies: Predicate
-    kernel: str | None
     reason: str
     chosen: bool = True
-    target: str = ""
     presets: tuple[str, ...] = ()
-    milliseconds: Callable[[Geometry], float] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,76 +56,97 @@ class Choice:
     Attributes:
         native: whether a kernel of ours does, else XLA.
         kernel: its name, or None.
-        target: its FFI target, or None.
         reason: a sentence.
         presets: as in `Rule`.
         milliseconds: the expected time, or None.
+        workspace_bytes: what the kernel takes beside operands and result.
     """
 
     native: bool
     kernel: str | None
-    target: str | None
     reason: str
     presets: tuple[str, ...] = ()
     milliseconds: float | None = None
+    workspace_bytes: int = 0
 
 
 def _any(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
     return True
 
 
-def _dense(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
-    return geometry.groups == 1
-
-
 def _depthwise(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
     return geometry.depthwise
 
 
-def _trio(
-    platform: str,
-    name: str,
-    applies: Predicate,
-    kernel: tuple[str, str],
-    reason: str,
-    **options: Any,
-) -> tuple[Rule, ...]:
-    """A row for each pass, of kernels `(name, prefix of the targets)`."""
-    family, target = kernel
-    return tuple(
-        Rule(platform, op, name, applies, f"{family} {op}", reason, target=target + op, **options)
-        for op in PASSES
-    )
+def _pointwise(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    return geometry.filter_height * geometry.filter_width == 1
 
 
-# (platform, pass) with kernels in this build.
-COVERED: frozenset[tuple[str, str]] = frozenset()
+def _few_channels(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    return min(geometry.channels, geometry.out_channels) < 32
 
-_DENSE_TARGET, _DEPTHWISE_TARGET = "jaxdirect_conv_", "jaxdirect_conv_depthwise_"
+
+def _small(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    return geometry.flops < 5e9
+
+
+def _float32_large_filter(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    taps = geometry.filter_height * geometry.filter_width
+    return dtype.itemsize == 4 and taps >= 25 and geometry.stride_h * geometry.stride_w == 1
+
 
 TABLE: tuple[Rule, ...] = (
-    *_trio(
-        "cpu",
-        "any convolution",
-        _any,
-        ("im2win", _DENSE_TARGET),
-        "the window order needs no copy of the image",
+    Rule("cpu", PASSES, "any", _any, "the window order needs no copy of the image"),
+    Rule("cuda", PASSES, "depthwise", _depthwise, "it is bound by memory, and reads that once"),
+    Rule(
+        *("cuda", PASSES, "1 x 1 filters", _pointwise),
+        "a matrix product, which XLA has at hand",
+        chosen=False,
     ),
-    *_trio(
-        "cuda",
-        "depthwise",
-        _depthwise,
-        ("depthwise", _DEPTHWISE_TARGET),
-        "it is bound by memory, and reads that once",
+    Rule(
+        *("cuda", PASSES, "fewer than 32 channels", _few_channels),
+        "tiles take 64 of them at a time",
+        chosen=False,
     ),
-    *_trio(
-        "cuda",
-        "one group",
-        _dense,
-        ("im2win", _DENSE_TARGET),
+    Rule(
+        *("cuda", PASSES, "less than 5 GFLOP", _small),
+        "not measured: tiles may be too few for the GPU",
+        chosen=False,
+    ),
+    Rule(
+        *("cuda", PASSES, "float32 filters of 25 taps and more", _float32_large_filter),
+        "cuDNN transforms such filters",
+        chosen=False,
+        presets=_SPLIT,
+    ),
+    Rule(
+        *("cuda", PASSES, "filters of several taps", _any),
         "windows overlap in shared memory",
+        presets=_SPLIT,
     ),
 )
+
+
+@functools.lru_cache(maxsize=4096)
+def native_plan(
+    platform: str, op: str, geometry: Geometry, dtype: np.dtype, precision: int
+) -> tuple[str, int, float] | None:
+    """A kernel's name, bytes of workspace and microseconds (0: not known), or None."""
+    sizes = (*geometry.x_shape, *geometry.y_shape[1:], *geometry.filter_shape[:2])
+    window = tuple(geometry.window.values())
+    module = _ffi.require(platform, "conv_general_dilated")
+    return module.conv_plan(op, sizes, window, dtype.name, precision)
+
+
+def _unfit(platform: str, op: str, geometry: Geometry, dtype: np.dtype) -> str | None:
+    """Why no kernel of this build can run on this machine, or None."""
+    if (why := geometry.unfit()) is not None:
+        return why
+    if not _ffi.available(platform):
+        return _ffi.missing(platform)
+    if platform == "cuda" and not geometry.depthwise and not _compat.is_hopper():
+        return "the GPU is no H100 or H200, for which the kernels are written"
+    return None
 
 
 def choose(
@@ -140,26 +159,21 @@ def choose(
     force: bool = False,
 ) -> Choice:
     """What computes pass `op` on `platform`; with `force` a kernel wherever there is one."""
-    unfit = geometry.unfit()
-    if unfit is not None:
-        return Choice(False, None, None, unfit)
-    if (platform, op) not in COVERED:
-        return Choice(False, None, None, f"there is no native {op} for platform {platform!r}")
     dtype = np.dtype(dtype)
+    if (why := _unfit(platform, op, geometry, dtype)) is not None:
+        return Choice(False, None, why)
+    plan = native_plan(platform, op, geometry, dtype, precision)
+    if plan is None:
+        return Choice(False, None, f"no native {op} takes {geometry} in {dtype}")
+    kernel, workspace_bytes, microseconds = plan
     for rule in TABLE:
-        if (rule.platform, rule.op) != (platform, op):
+        if rule.platform != platform or op not in rule.ops:
             continue
         if not rule.applies(geometry, dtype, precision):
             continue
-        native = rule.kernel is not None and (rule.chosen or force)
         reason = f"{rule.name}: {rule.reason}"
-        if not native:
-            return Choice(False, rule.kernel, None, reason)
-        time = None if rule.milliseconds is None else rule.milliseconds(geometry)
-        return Choice(True, rule.kernel, rule.target, reason, rule.presets, time)
-    return Choice(False, None, None, f"no native {op} covers {geometry} in {dtype}")
-
-
-def wgrad_workspace_bytes(platform: str, geometry: Geometry, dtype: Any, precision: int) -> int:
-    """The bytes of partial sums that wgrad takes beside its result."""
-    return 0
+        if not (rule.chosen or force):
+            return Choice(False, kernel, reason)
+        time = microseconds / 1e3 if microseconds > 0 else None
+        return Choice(True, kernel, reason, rule.presets, time, workspace_bytes)
+    return Choice(False, kernel, f"no rule takes {geometry} in {dtype}")

@@ -1,0 +1,128 @@
+#include "conv_checks.h"
+
+namespace jaxdirect::conv::checks {
+namespace {
+
+std::string describe(const Shape& s, FloatType type) {
+  return join("x [", s.batch, ", ", s.height, ", ", s.width, ", ", s.channels, "], filter [",
+              s.filter_height, ", ", s.filter_width, ", ", s.group_channels(), ", ", s.out_channels,
+              "], y ", s.out_height, " x ", s.out_width, ", stride ", s.stride_h, " ", s.stride_w,
+              ", pad ", s.pad_h, " ", s.pad_w, ", dilation ", s.dilation_h, " ", s.dilation_w,
+              ", groups ", s.groups, ", type ", static_cast<int>(type));
+}
+
+// Tensor cores round float32 to 11 bits unless told otherwise.
+double product_loss(FloatType type, Precision precision) {
+#ifdef JAXDIRECT_CUDA_MODULE
+  if (type == FloatType::kF32) return precision == Precision::kHighest ? 64 : 0x1p14;
+#endif
+  (void)type;
+  (void)precision;
+  return 0;
+}
+
+// Calls body(x index, filter index, y index) for every product of the convolution.
+template <typename Body>
+void for_each_term(const Shape& s, const Body& body) {
+  const int64_t group_channels = s.group_channels();
+  for (int64_t n = 0; n < s.batch; ++n) {
+    for (int64_t p = 0; p < s.out_height; ++p) {
+      for (int64_t q = 0; q < s.out_width; ++q) {
+        for (int64_t u = 0; u < s.filter_height; ++u) {
+          const int64_t h = p * s.stride_h - s.pad_h + u * s.dilation_h;
+          if (h < 0 || h >= s.height) continue;
+          for (int64_t v = 0; v < s.filter_width; ++v) {
+            const int64_t w = q * s.stride_w - s.pad_w + v * s.dilation_w;
+            if (w < 0 || w >= s.width) continue;
+            for (int64_t c = 0; c < group_channels; ++c) {
+              for (int64_t k = 0; k < s.out_channels; ++k) {
+                const int64_t channel = k / s.group_out_channels() * group_channels + c;
+                body(((n * s.height + h) * s.width + w) * s.channels + channel,
+                     ((u * s.filter_width + v) * group_channels + c) * s.out_channels + k,
+                     ((n * s.out_height + p) * s.out_width + q) * s.out_channels + k);
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+template <typename T>
+struct ConvData {
+  explicit ConvData(const Shape& shape)
+      : shape(shape),
+        x(random_values<T>(shape.x_size())),
+        filter(random_values<T>(shape.filter_size())),
+        y(random_values<T>(shape.y_size())) {}
+
+  Shape shape;
+  std::vector<T> x, filter, y;
+};
+
+// Compares one pass; `data` holds the operands and, in its result's place, anything.
+template <typename T, typename Launch>
+void check_pass(Launcher& launcher, const char* what, FloatType type, const ConvCase& is,
+                const std::vector<Exact>& want, int64_t workspace_bytes, const Launch& launch) {
+  const auto count = static_cast<int64_t>(want.size());
+  const auto got = run<T, uint8_t>(launcher, what, count, workspace_bytes, launch).first;
+  for (int64_t i = 0; i < count; ++i) {
+    if (is_close(got[i], want[i], product_loss(type, is.precision))) continue;
+    return expect(false, what, join("value ", i, ": ", describe(is.shape, type)));
+  }
+}
+
+template <typename T>
+void check_type(Launcher& launcher, FloatType type, const ConvCase& is) {
+  const Shape& shape = is.shape;
+  const ConvData<T> data(shape);
+  std::vector<Exact> x(data.x.size()), filter(data.filter.size()), y(data.y.size());
+  for_each_term(shape, [&](int64_t i, int64_t j, int64_t k) {
+    x[i].add(widen(data.y[k]), widen(data.filter[j]));
+    filter[j].add(widen(data.x[i]), widen(data.y[k]));
+    y[k].add(widen(data.x[i]), widen(data.filter[j]));
+  });
+  Buffer<T> x_in(data.x), filter_in(data.filter), y_in(data.y);
+  Args args;
+  args.shape = shape;
+  args.type = type;
+  args.precision = is.precision;
+  args.x = x_in.data();
+  args.filter = filter_in.data();
+  args.y = y_in.data();
+  check_pass<T>(launcher, "fprop", type, is, y, 0, [&](Context context, T* out, uint8_t*) {
+    Args with = args;
+    with.y = out;
+    return fprop(context, with);
+  });
+  check_pass<T>(launcher, "dgrad", type, is, x, 0, [&](Context context, T* out, uint8_t*) {
+    Args with = args;
+    with.x = out;
+    return dgrad(context, with);
+  });
+  const int64_t bytes = wgrad_workspace_bytes(shape, type);
+  check_pass<T>(launcher, "wgrad", type, is, filter, bytes,
+                [&](Context context, T* out, uint8_t* workspace) {
+                  Args with = args;
+                  with.filter = out;
+                  with.workspace = workspace;
+                  with.workspace_bytes = bytes;
+                  return wgrad(context, with);
+                });
+}
+
+}  // namespace
+
+void check_case(Launcher& launcher, FloatType type, const ConvCase& is) {
+  switch (type) {
+    case FloatType::kF16:
+      return check_type<Half>(launcher, type, is);
+    case FloatType::kBF16:
+      return check_type<BFloat16>(launcher, type, is);
+    default:
+      return check_type<float>(launcher, type, is);
+  }
+}
+
+}  // namespace jaxdirect::conv::checks

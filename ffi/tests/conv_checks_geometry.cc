@@ -1,0 +1,121 @@
+#include "conv_checks.h"
+
+namespace jaxdirect::conv::checks {
+namespace {
+
+constexpr FloatType kTypes[] = {FloatType::kF32, FloatType::kBF16, FloatType::kF16};
+
+struct Spatial {
+  int64_t size, taps, stride = 1, low = 0, high = 0, dilation = 1;
+
+  int64_t out() const {
+    const int64_t span = size + low + high - (taps - 1) * dilation - 1;
+    return span < 0 ? 0 : span / stride + 1;
+  }
+};
+
+Shape shape_of(int64_t batch, const Spatial& h, const Spatial& w, int64_t channels,
+               int64_t out_channels, int64_t groups = 1) {
+  Shape shape;
+  shape.batch = batch;
+  shape.height = h.size;
+  shape.width = w.size;
+  shape.channels = channels;
+  shape.out_height = h.out();
+  shape.out_width = w.out();
+  shape.out_channels = out_channels;
+  shape.filter_height = h.taps;
+  shape.filter_width = w.taps;
+  shape.stride_h = h.stride;
+  shape.stride_w = w.stride;
+  shape.pad_h = h.low;
+  shape.pad_w = w.low;
+  shape.dilation_h = h.dilation;
+  shape.dilation_w = w.dilation;
+  shape.groups = groups;
+  return shape;
+}
+
+int64_t one_of(const std::vector<int64_t>& values) {
+  return values[uniform(0, static_cast<int64_t>(values.size()) - 1)];
+}
+
+Spatial random_axis(int64_t most) {
+  Spatial axis = {uniform(1, most), uniform(1, 5)};
+  axis.stride = one_of({1, 1, 1, 2, 3, 4});
+  axis.dilation = one_of({1, 1, 1, 2, 3});
+  axis.low = uniform(-2, 4);
+  axis.high = uniform(-2, 4);
+  return axis;
+}
+
+}  // namespace
+
+ConvCase random_case() {
+  const int64_t groups = one_of({1, 1, 1, 2, 3});
+  ConvCase is;
+  is.shape = shape_of(uniform(1, 3), random_axis(9), random_axis(19),
+                      groups * one_of({1, 2, 3, 4, 7, 16, 19}),
+                      groups * one_of({1, 2, 3, 5, 8, 16, 17, 33}), groups);
+  if (uniform(0, 4) == 0) {
+    is.shape.groups = is.shape.channels = one_of({4, 5, 16, 21, 40});
+    is.shape.out_channels = is.shape.channels * one_of({1, 1, 2, 3});
+  }
+  is.precision = uniform(0, 1) == 0 ? Precision::kDefault : Precision::kHighest;
+  return is;
+}
+
+void check_geometries(Launcher& launcher, bool quick) {
+  for (int i = 0; i < (quick ? 12 : 120); ++i) {
+    check_case(launcher, kTypes[i % 3], random_case());
+  }
+  const Shape shapes[] = {
+      // Nothing: images, windows, channels, filters.
+      shape_of(0, {5, 3}, {5, 3}, 3, 4),
+      shape_of(2, {5, 7}, {5, 3}, 3, 4),
+      shape_of(2, {5, 3}, {5, 3}, 0, 4),
+      shape_of(2, {5, 3}, {5, 3}, 3, 0),
+      shape_of(2, {0, 3, 1, 2, 2}, {5, 3}, 3, 4),
+      shape_of(2, {5, 0}, {5, 3}, 3, 4),
+      // Windows wholly outside of the image, and windows that leave much of it out.
+      shape_of(1, {3, 2, 1, 6, 6}, {4, 3, 2, 7, 5}, 5, 6),
+      shape_of(2, {17, 2, 7, 1, 1}, {23, 3, 9, -3, 4}, 4, 20),
+      // Pixels as windows.
+      shape_of(2, {7, 1}, {9, 1}, 40, 50),
+      shape_of(2, {7, 1, 2}, {9, 1, 3}, 20, 70),
+      shape_of(1, {7, 1, 1, -2, -1}, {9, 1, 1, -1, -3}, 350, 20),
+      // Stems, and their gradients.
+      shape_of(1, {23, 11, 4}, {27, 11, 4}, 3, 24),
+      shape_of(2, {16, 7, 2, 3, 3}, {19, 7, 2, 3, 3}, 3, 18),
+      shape_of(1, {16, 8, 8}, {24, 8, 8}, 3, 20),
+      // Many channels: several parts of the depth, panels and tiles.
+      shape_of(2, {4, 3, 1, 1, 1}, {5, 3, 1, 1, 1}, 150, 100),
+      shape_of(8, {3, 3, 1, 1, 1}, {3, 3, 1, 1, 1}, 40, 104),
+      // One row that is cut, and many rows.
+      shape_of(1, {5, 5}, {1999, 3, 1, 1, 1}, 24, 3),
+      shape_of(1, {1, 1}, {700, 4, 1, 3, 0}, 32, 32, 32),
+      shape_of(40, {6, 3, 1, 1, 1}, {5, 3, 1, 1, 1}, 6, 9),
+      // Dilation with strides.
+      shape_of(1, {21, 3, 2, 2, 3, 4}, {25, 3, 3, 1, 2, 6}, 5, 7),
+      shape_of(2, {12, 4, 4, 0, 0, 2}, {14, 5, 3, 4, 4, 3}, 33, 17, 1),
+      // Channel by channel.
+      shape_of(2, {9, 7, 1, 3, 3}, {21, 7, 1, 3, 3}, 32, 32, 32),
+      shape_of(2, {9, 3, 2, 1, 1}, {22, 5, 3, 2, 2}, 144, 144, 144),
+      shape_of(1, {6, 3, 1, 2, 2, 2}, {9, 3, 1, 2, 2, 2}, 20, 60, 20),
+      shape_of(1, {6, 3}, {9, 3}, 4, 48, 4),
+  };
+  int turn = 0;
+  for (const Shape& shape : shapes) {
+    for (const FloatType type : kTypes) {
+      if (!quick || type == kTypes[turn % 3]) check_case(launcher, type, {shape});
+    }
+    ++turn;
+  }
+  // So many windows that wgrad sums in splits.
+  if (!quick) {
+    check_case(launcher, FloatType::kF32, {shape_of(2, {64, 3, 1, 1, 1}, {66, 3}, 8, 16)});
+    check_case(launcher, FloatType::kF32, {shape_of(2, {40, 3}, {66, 3}, 64, 64, 64)});
+  }
+}
+
+}  // namespace jaxdirect::conv::checks
