@@ -47,7 +47,8 @@ Plan plan(const Shape& s, FloatType type, Precision precision, bool transposed) 
   Plan plan;
   if (s.is_depthwise()) return {.covered = true, .kernel = "depthwise"};
   if (!is_covered(s, type)) return plan;
-  HaloCall call{.multiplicand = multiplicand_of(type, precision),
+  HaloCall call{.problem = {},
+                .multiplicand = multiplicand_of(type, precision),
                 .form = form_of(type, transposed)};
   plan.covered = true;
   plan.workspace_bytes = filter_workspace_bytes(s, type, precision, transposed);
@@ -65,7 +66,8 @@ Plan plan(const Shape& s, FloatType type, Precision precision, bool transposed) 
 
 Status run(cudaStream_t stream, const Args& args, bool transposed) {
   const Shape& s = args.shape;
-  HaloCall call{.multiplicand = multiplicand_of(args.type, args.precision),
+  HaloCall call{.problem = {},
+                .multiplicand = multiplicand_of(args.type, args.precision),
                 .form = form_of(args.type, transposed),
                 .in = transposed ? args.y : args.x,
                 .filter = args.filter,

@@ -82,6 +82,10 @@ def _pointwise(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
     return geometry.filter_height * geometry.filter_width == 1
 
 
+def _one_channel(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    return geometry.groups == 1 and min(geometry.channels, geometry.out_channels) == 1
+
+
 def _few_channels(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
     return min(geometry.channels, geometry.out_channels) < 32
 
@@ -96,6 +100,16 @@ def _float32_large_filter(geometry: Geometry, dtype: np.dtype, precision: int) -
 
 
 TABLE: tuple[Rule, ...] = (
+    Rule(
+        *("cpu", ("fprop", "dgrad"), "1 x 1 filters", _pointwise),
+        "a matrix product, which XLA has at hand",
+        chosen=False,
+    ),
+    Rule(
+        *("cpu", PASSES, "one channel", _one_channel),
+        "XLA is as fast or faster",
+        chosen=False,
+    ),
     Rule("cpu", PASSES, "any", _any, "the window order needs no copy of the image"),
     Rule("cuda", PASSES, "depthwise", _depthwise, "it is bound by memory, and reads that once"),
     Rule(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import jaxdirect
@@ -19,25 +20,16 @@ ARGUMENTS = {
     "dimension_numbers": ("NHWC", "HWIO", "NHWC"),
 }
 TABLE = (
-    rules.Rule("cpu", "fprop", "wide", lambda g, d, p: g.width > 100, None, "XLA is faster"),
-    rules.Rule(
-        "cpu",
-        "fprop",
-        "any",
-        lambda g, d, p: True,
-        "tiled",
-        "it is faster",
-        target="t",
-        milliseconds=lambda g: g.flops / 1e6,
-    ),
-    rules.Rule("cpu", "dgrad", "any", lambda g, d, p: True, "slow", "XLA is faster", chosen=False),
+    rules.Rule("cpu", ("fprop",), "wide", lambda g, d, p: g.width > 100, "XLA is faster", False),
+    rules.Rule("cpu", ("fprop",), "any", lambda g, d, p: True, "it is faster"),
+    rules.Rule("cpu", ("dgrad",), "any", lambda g, d, p: True, "XLA is faster", chosen=False),
 )
 
 
 @pytest.fixture
 def table(monkeypatch):
     monkeypatch.setattr(rules, "TABLE", TABLE)
-    monkeypatch.setattr(rules, "COVERED", frozenset(("cpu", op) for op in rules.PASSES))
+    monkeypatch.setattr(rules, "native_plan", lambda *_: ("tiled", 0, 55.0))
 
 
 def test_lines_of_each_pass(table):
@@ -46,14 +38,14 @@ def test_lines_of_each_pass(table):
         "conv_general_dilated on cpu: 2x8x8x4 * 3x3x4x6 -> 2x8x8x6 (pad_h 1, pad_w 1)",
         "  forward          native tiled: any: it is faster, 0.055 ms expected",
         "  gradient of lhs  XLA: any: XLA is faster",
-        "  gradient of rhs  XLA: no native wgrad covers 2x8x8x4 * 3x3x4x6 -> 2x8x8x6 "
+        "  gradient of rhs  XLA: no rule takes 2x8x8x4 * 3x3x4x6 -> 2x8x8x6 "
         "(pad_h 1, pad_w 1) in float32",
     ]
 
 
 def test_forced_kernels_and_the_reference(table):
     forced = jaxdirect.conv.explain(LHS, RHS, **ARGUMENTS, implementation="native", platform="cpu")
-    assert (forced.lhs_gradient.native, forced.lhs_gradient.kernel) == (True, "slow")
+    assert (forced.lhs_gradient.native, forced.lhs_gradient.kernel) == (True, "tiled")
     plain = jaxdirect.conv.explain(LHS, RHS, **ARGUMENTS, implementation="reference")
     assert "implementation='reference'" in plain.forward.reason
 
@@ -74,7 +66,10 @@ def test_arrays_tell_the_same_as_shapes(table):
 def test_a_transposed_convolution_is_computed_by_dgrad(table):
     arguments = ARGUMENTS | {"lhs_dilation": (2, 2), "padding": ((1, 1), (1, 1))}
     why = jaxdirect.conv.explain(LHS, RHS, **arguments, implementation="native", platform="cpu")
-    assert (why.forward.kernel, why.lhs_gradient.kernel) == ("slow", "tiled")
+    assert (why.forward.reason, why.lhs_gradient.reason) == (
+        "any: XLA is faster",
+        "any: it is faster",
+    )
 
 
 def test_other_platforms_and_builds(table, monkeypatch):
@@ -102,9 +97,37 @@ def test_what_no_native_code_takes(sizes, why):
 def test_every_rule_is_well_formed():
     for rule in rules.TABLE:
         assert rule.platform in ("cpu", "cuda")
-        assert rule.op in rules.PASSES
+        assert set(rule.ops) <= set(rules.PASSES)
         assert rule.reason
-        assert (rule.kernel is None) == (rule.target == "")
-        if rule.kernel is not None:
-            assert rule.target.startswith("jaxdirect_conv_")
-            assert rule.target.endswith(rule.op)
+
+
+def test_what_no_kernel_takes_goes_to_xla(monkeypatch):
+    monkeypatch.setattr(rules, "native_plan", lambda *_: None)
+    choice = jaxdirect.conv.explain(LHS, RHS, **ARGUMENTS, platform="cpu").forward
+    assert (choice.native, choice.kernel) == (False, None)
+    assert choice.reason.startswith("no native fprop takes 2x8x8x4")
+
+
+def test_a_plan_says_what_the_kernel_needs():
+    geometry = Geometry.of((2, 8, 8, 4), (3, 3, 4, 6), (2, 6, 6, 6))
+    kernel, workspace, microseconds = rules.native_plan(
+        "cpu", "wgrad", geometry, np.dtype("float32"), 1
+    )
+    assert (kernel, workspace, microseconds) == ("im2win", 0, 0)
+    depthwise = Geometry.of((2, 8, 8, 4), (3, 3, 1, 4), (2, 6, 6, 4), groups=4)
+    assert rules.native_plan("cpu", "fprop", depthwise, np.dtype("float32"), 1)[0] == "depthwise"
+
+
+@pytest.mark.skipif(not _ffi.available("cuda"), reason="built without CUDA")
+def test_plans_for_a_gpu_need_none():
+    layer = Geometry.of((128, 56, 56, 64), (3, 3, 64, 64), (128, 54, 54, 64))
+    half, single = np.dtype(jnp.bfloat16), np.dtype("float32")
+    for op in rules.PASSES:
+        kernel, workspace, microseconds = rules.native_plan("cuda", op, layer, half, 0)
+        assert kernel
+        assert (workspace > 0) == (op == "wgrad")  # the sums of slices
+        assert 20 < microseconds < 200
+    assert rules.native_plan("cuda", "fprop", layer, single, 1)[1] == 3 * 2 * 9 * 64 * 64
+    assert rules.native_plan("cuda", "wgrad", layer, single, 1) is None
+    stem = Geometry.of((8, 32, 32, 3), (3, 3, 3, 64), (8, 30, 30, 64))
+    assert rules.native_plan("cuda", "fprop", stem, half, 0) is None
