@@ -60,6 +60,8 @@ class Slots {
   }
 
   int64_t count() const { return count_; }
+  // Whether slot i holds column i.
+  bool in_order() const { return !own_ && axis_.dilation == 1; }
 
   // The slot where window i begins.
   int64_t of_window(int64_t i) const {

@@ -72,6 +72,9 @@ class WindowOrder {
     const Axis& w = product_.w;
     const int64_t left = first_window * w.stride - w.pad;
     const auto taps = static_cast<int64_t>(rows_.size());
+    if (slots.in_order() && channels < kLane) {
+      return order_few_channels(slots.count(), left, channels, to);
+    }
     for (int64_t slot = 0; slot < slots.count(); ++slot) {
       const int64_t at = left + slots.column(slot);
       if (at < 0 || at >= w.in_size) {
@@ -88,6 +91,31 @@ class WindowOrder {
       }
     }
     return to;
+  }
+
+  // Less than a vector a pixel: tap by tap, so that all but the addresses stays the same.
+  float* order_few_channels(int64_t count, int64_t left, int64_t channels, float* to) const {
+    const auto taps = static_cast<int64_t>(rows_.size());
+    const int64_t column = taps * channels;
+    const int64_t begin = std::clamp<int64_t>(-left, 0, count);
+    const int64_t end = std::clamp<int64_t>(product_.w.in_size - left, begin, count);
+    zero_values(to, begin * column);
+    zero_values(to + end * column, (count - end) * column);
+    for (int64_t tap = 0; tap < taps; ++tap) {
+      float* at = to + begin * column + tap * channels;
+      const T* from = rows_[tap];
+      if (from == nullptr) {
+        for (int64_t i = begin; i < end; ++i, at += column) {
+          store_part<float>(at, Vec<float>{}, channels);
+        }
+        continue;
+      }
+      from += (left + begin) * product_.image_pixel;
+      for (int64_t i = begin; i < end; ++i, at += column, from += product_.image_pixel) {
+        store_part<float>(at, load_part(from, channels), channels);
+      }
+    }
+    return to + count * column;
   }
 
   const Product& product_;
