@@ -45,7 +45,7 @@ def default_platform() -> str:
 
 @functools.cache
 def is_hopper() -> bool:
-    """Whether the GPU has compute capability 9.0; True without one, where programs are only built."""
+    """Whether the GPU has compute capability 9.0; True without one, to build programs for it."""
     try:
         devices = jax.local_devices(backend="cuda")
     except RuntimeError:

@@ -94,9 +94,29 @@ def _small(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
     return geometry.flops < 5e9
 
 
-def _float32_large_filter(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+def _strided(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    return dtype.itemsize == 2 and geometry.stride_h * geometry.stride_w > 1
+
+
+def _large_filter(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
     taps = geometry.filter_height * geometry.filter_width
-    return dtype.itemsize == 4 and taps >= 25 and geometry.stride_h * geometry.stride_w == 1
+    return taps >= 25 and geometry.stride_h * geometry.stride_w == 1
+
+
+def _accurate(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    return dtype.itemsize == 4 and precision == 1
+
+
+def _tf32(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    return dtype.itemsize == 4 and precision == 0
+
+
+def _large_image(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    return geometry.out_height * geometry.out_width > 32 * 32
+
+
+def _narrowing(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    return geometry.channels >= 256 and geometry.out_channels >= 2 * geometry.channels
 
 
 TABLE: tuple[Rule, ...] = (
@@ -111,7 +131,12 @@ TABLE: tuple[Rule, ...] = (
         chosen=False,
     ),
     Rule("cpu", PASSES, "any", _any, "the window order needs no copy of the image"),
-    Rule("cuda", PASSES, "depthwise", _depthwise, "it is bound by memory, and reads that once"),
+    # On an H200, benchmarks/results/conv.json; float32 accuracy: the kernels alone.
+    Rule(
+        *("cuda", PASSES, "depthwise", _depthwise),
+        "the kernels are not measured yet",
+        chosen=False,
+    ),
     Rule(
         *("cuda", PASSES, "1 x 1 filters", _pointwise),
         "a matrix product, which XLA has at hand",
@@ -128,15 +153,27 @@ TABLE: tuple[Rule, ...] = (
         chosen=False,
     ),
     Rule(
-        *("cuda", PASSES, "float32 filters of 25 taps and more", _float32_large_filter),
-        "cuDNN transforms such filters",
+        *("cuda", PASSES, "16-bit values and a stride", _strided),
+        "windows overlap in shared memory: 1.3 to 2.6 times as fast as cuDNN",
+    ),
+    Rule(
+        *("cuda", PASSES, "filters of 25 taps and more, stride 1", _large_filter),
+        "cuDNN is faster",
         chosen=False,
         presets=_SPLIT,
     ),
     Rule(
-        *("cuda", PASSES, "filters of several taps", _any),
-        "windows overlap in shared memory",
+        *("cuda", ("fprop", "dgrad"), "float32 accuracy", _accurate),
+        "six products of bfloat16 parts on tensor cores: 1.5 to 5 times as fast as cuDNN's FP32",
         presets=_SPLIT,
+    ),
+    Rule("cuda", PASSES, "TF32", _tf32, "cuDNN is as fast or faster", chosen=False),
+    Rule("cuda", ("wgrad",), "stride 1", _any, "cuDNN is as fast or faster", chosen=False),
+    Rule("cuda", ("fprop",), "large images", _large_image, "cuDNN is faster", chosen=False),
+    Rule("cuda", ("dgrad",), "channels doubled", _narrowing, "cuDNN is faster", chosen=False),
+    Rule(
+        *("cuda", ("fprop", "dgrad"), "16-bit values", _any),
+        "windows overlap in shared memory: 1.04 to 1.24 times as fast as cuDNN",
     ),
 )
 

@@ -158,16 +158,15 @@ def test_scan_and_checkpoint():
 
 def test_conv_transpose_is_a_dgrad(native):
     lhs, rhs, _ = make(((2, 5, 6, 4), (3, 3, 4, 4), {}))
-    want = jax.lax.conv_transpose(lhs, rhs, (2, 2), "SAME")
+    want = jax.lax.conv_transpose(lhs, rhs, (2, 2), "SAME", precision="highest")
     native.clear()
-    pads = ((2, 1), (2, 1))
-    got = jaxdirect.conv_general_dilated(
-        lhs, rhs, (1, 1), pads, lhs_dilation=(2, 2), dimension_numbers=NHWC
-    )
+    arguments = {"lhs_dilation": (2, 2), "dimension_numbers": NHWC, "precision": "highest"}
+    got = jaxdirect.conv_general_dilated(lhs, rhs, (1, 1), ((2, 1), (2, 1)), **arguments)
     assert_close(got, want)
-    assert native == ["jaxdirect_conv_dgrad"] or not ON_CPU
+    assert set(native) == {"jaxdirect_conv_dgrad"} or not ON_CPU
 
 
+@pytest.mark.skipif(not ON_CPU, reason="XLA names a convolution otherwise on a GPU")
 def test_gradients_that_nobody_asks_for_are_not_computed():
     lhs, rhs, arguments = make(CANONICAL["valid"])
     ours, _ = pair(arguments)
