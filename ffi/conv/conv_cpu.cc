@@ -21,7 +21,7 @@ Status fprop(Context context, const Args& args) {
   advise_huge_pages(args.y, bytes);
   if (shape.x_size() == 0 || shape.filter_size() == 0) {
     std::memset(args.y, 0, static_cast<size_t>(bytes));
-  } else if (is_depthwise(shape)) {
+  } else if (is_per_channel(shape)) {
     depthwise_fprop(context, args);
   } else {
     for (int64_t group = 0; group < shape.groups; ++group) {
@@ -38,7 +38,7 @@ Status dgrad(Context context, const Args& args) {
   advise_huge_pages(args.x, bytes);
   if (shape.y_size() == 0 || shape.filter_size() == 0) {
     std::memset(args.x, 0, static_cast<size_t>(bytes));
-  } else if (is_depthwise(shape)) {
+  } else if (is_per_channel(shape)) {
     depthwise_dgrad(context, args);
   } else {
     for (int64_t group = 0; group < shape.groups; ++group) {
@@ -53,7 +53,7 @@ Status dgrad(Context context, const Args& args) {
 namespace {
 
 Plan plan(const Shape& shape) {
-  return {.covered = true, .kernel = shape.is_depthwise() ? "depthwise" : "im2win"};
+  return {.covered = true, .kernel = is_per_channel(shape) ? "depthwise" : "im2win"};
 }
 
 }  // namespace

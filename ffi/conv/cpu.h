@@ -18,7 +18,7 @@ namespace jaxdirect::conv {
 inline constexpr int64_t kWindowBytes = 384 << 10;
 
 // One input channel a group, and enough of them for lanes. Nothing in the arguments is empty.
-inline bool is_depthwise(const Shape& shape) {
+inline bool is_per_channel(const Shape& shape) {
   return shape.groups == shape.channels && shape.channels >= 4 && shape.group_out_channels() <= 8;
 }
 void depthwise_fprop(const Executor& executor, const Args& args);

@@ -11,7 +11,6 @@ namespace jaxdirect::conv {
 inline constexpr int kConsumers = 2;                     // warpgroups that multiply
 inline constexpr int kThreads = 128 * (kConsumers + 1);  // and one that fetches
 inline constexpr int kConsumerWarps = 4 * kConsumers;
-inline constexpr int kMaxStages = 10;  // of both rings together
 
 #if JAXDIRECT_HOPPER
 

@@ -12,7 +12,7 @@ Status wgrad(Context context, const Args& args) {
   if (bytes == 0) return Status::ok();
   if (shape.y_size() == 0 || shape.x_size() == 0) {
     std::memset(args.filter, 0, static_cast<size_t>(bytes));
-  } else if (is_depthwise(shape)) {
+  } else if (is_per_channel(shape)) {
     depthwise_wgrad(context, args);
   } else {
     for (int64_t group = 0; group < shape.groups; ++group) {

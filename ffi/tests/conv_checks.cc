@@ -91,25 +91,21 @@ void check_type(Launcher& launcher, FloatType type, const ConvCase& is) {
   args.x = x_in.data();
   args.filter = filter_in.data();
   args.y = y_in.data();
-  check_pass<T>(launcher, "fprop", type, is, y, 0, [&](Context context, T* out, uint8_t*) {
-    Args with = args;
-    with.y = out;
-    return fprop(context, with);
-  });
-  check_pass<T>(launcher, "dgrad", type, is, x, 0, [&](Context context, T* out, uint8_t*) {
-    Args with = args;
-    with.x = out;
-    return dgrad(context, with);
-  });
-  const int64_t bytes = wgrad_workspace_bytes(shape, type);
-  check_pass<T>(launcher, "wgrad", type, is, filter, bytes,
-                [&](Context context, T* out, uint8_t* workspace) {
-                  Args with = args;
-                  with.filter = out;
-                  with.workspace = workspace;
-                  with.workspace_bytes = bytes;
-                  return wgrad(context, with);
-                });
+  const auto check = [&](const char* what, const Plan& plan, const std::vector<Exact>& want,
+                         void* Args::* result, Status (*launch)(Context, const Args&)) {
+    if (!plan.covered) return;
+    check_pass<T>(launcher, what, type, is, want, plan.workspace_bytes,
+                  [&](Context context, T* out, uint8_t* workspace) {
+                    Args with = args;
+                    with.*result = out;
+                    with.workspace = workspace;
+                    with.workspace_bytes = plan.workspace_bytes;
+                    return launch(context, with);
+                  });
+  };
+  check("fprop", plan_fprop(shape, type, is.precision), y, &Args::y, fprop);
+  check("dgrad", plan_dgrad(shape, type, is.precision), x, &Args::x, dgrad);
+  check("wgrad", plan_wgrad(shape, type, is.precision), filter, &Args::filter, wgrad);
 }
 
 }  // namespace

@@ -98,6 +98,13 @@ void check_geometries(Launcher& launcher, bool quick) {
       // Dilation with strides.
       shape_of(1, {21, 3, 2, 2, 3, 4}, {25, 3, 3, 1, 2, 6}, 5, 7),
       shape_of(2, {12, 4, 4, 0, 0, 2}, {14, 5, 3, 4, 4, 3}, 33, 17, 1),
+      // Channels of whole 16 bytes, as dense kernels of a GPU take them: tails of every kind.
+      shape_of(2, {9, 3, 1, 1, 1}, {13, 3, 1, 1, 1}, 64, 72),
+      shape_of(1, {11, 5, 2, 2, 2}, {14, 5, 2, 2, 2}, 40, 64),
+      shape_of(5, {5, 3}, {5, 3}, 72, 136),
+      shape_of(1, {8, 3, 1, 2, 2, 2}, {30, 3, 1, 2, 2, 2}, 8, 16),
+      shape_of(1, {9, 2, 3}, {10, 2, 3}, 16, 8),
+      shape_of(3, {6, 1}, {7, 1}, 96, 24),
       // Channel by channel.
       shape_of(2, {9, 7, 1, 3, 3}, {21, 7, 1, 3, 3}, 32, 32, 32),
       shape_of(2, {9, 3, 2, 1, 1}, {22, 5, 3, 2, 2}, 144, 144, 144),
@@ -107,7 +114,9 @@ void check_geometries(Launcher& launcher, bool quick) {
   int turn = 0;
   for (const Shape& shape : shapes) {
     for (const FloatType type : kTypes) {
-      if (!quick || type == kTypes[turn % 3]) check_case(launcher, type, {shape});
+      if (quick && type != kTypes[turn % 3]) continue;
+      check_case(launcher, type, {shape, Precision::kDefault});
+      if (type == FloatType::kF32) check_case(launcher, type, {shape, Precision::kHighest});
     }
     ++turn;
   }
