@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -20,10 +21,15 @@ Multiplicand multiplicand_of(FloatType type, Precision precision) {
   return precision == Precision::kDefault ? Multiplicand::kTF32 : Multiplicand::kSplitFloat32;
 }
 
+// A launch each: more are not worth it.
+constexpr int64_t kMaxPhases = 64;
+
 // The copy engine moves pixels and filter rows of whole 16 bytes.
-bool is_covered(const Shape& s, FloatType type) {
+bool is_covered(const Shape& s, FloatType type, bool transposed) {
   const int64_t step = 16 / size_of(type);
-  return s.groups == 1 && s.channels % step == 0 && s.out_channels % step == 0;
+  const int64_t phases = std::min(s.stride_h, s.height) * std::min(s.stride_w, s.width);
+  return s.groups == 1 && s.channels % step == 0 && s.out_channels % step == 0 &&
+         !(transposed && phases > kMaxPhases);
 }
 
 int64_t filter_workspace_bytes(const Shape& s, FloatType type, Precision precision,
@@ -46,7 +52,7 @@ std::vector<HaloProblem> problems_of(const Shape& s, bool transposed) {
 Plan plan(const Shape& s, FloatType type, Precision precision, bool transposed) {
   Plan plan;
   if (s.is_depthwise()) return {.covered = true, .kernel = "depthwise"};
-  if (!is_covered(s, type)) return plan;
+  if (!is_covered(s, type, transposed)) return plan;
   HaloCall call{.problem = {},
                 .multiplicand = multiplicand_of(type, precision),
                 .form = form_of(type, transposed)};
@@ -72,10 +78,11 @@ Status run(cudaStream_t stream, const Args& args, bool transposed) {
                 .in = transposed ? args.y : args.x,
                 .filter = args.filter,
                 .out = transposed ? args.x : args.y};
-  if (!is_covered(s, args.type)) {
-    return Status::error(kOp, ": native code takes one group and channels of whole 16 bytes, got ",
-                         s.groups, " groups, ", s.channels, " and ", s.out_channels,
-                         " channels; use implementation='reference'");
+  if (!is_covered(s, args.type, transposed)) {
+    return Status::error(kOp, ": native code takes one group, channels of whole 16 bytes and ",
+                         "gradients of few strides, got ", s.groups, " groups, ", s.channels,
+                         " and ", s.out_channels, " channels, strides ", s.stride_h, " and ",
+                         s.stride_w, "; use implementation='reference'");
   }
   if (call.form == FilterForm::kPacked) {
     const int64_t bytes = filter_workspace_bytes(s, args.type, args.precision, transposed);

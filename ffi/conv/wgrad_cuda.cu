@@ -35,14 +35,15 @@ struct Work {
   WgradTiling tiling;
 };
 
-const Work& plan_once(const Shape& s) {
+Work plan_once(const Shape& s) {
   using Key = std::tuple<std::array<int64_t, 9>, std::array<int64_t, 7>>;
   static std::mutex mutex;
-  static std::map<Key, Work> known;  // never emptied: callers hold references
+  static std::map<Key, Work> known;
   const Key key{{s.batch, s.height, s.width, s.channels, s.out_height, s.out_width, s.out_channels,
                  s.filter_height, s.filter_width},
                 {s.stride_h, s.stride_w, s.pad_h, s.pad_w, s.dilation_h, s.dilation_w, s.groups}};
   std::lock_guard<std::mutex> lock(mutex);
+  if (known.size() >= 1024) known.clear();
   auto [found, fresh] = known.try_emplace(key);
   Work& plan = found->second;
   if (fresh) plan.covered = tile_wgrad(s, &plan.problem, &plan.tiling);
@@ -101,7 +102,7 @@ Status wgrad(cudaStream_t stream, const Args& args) {
     return Status::ok();
   }
   if (s.is_depthwise()) return depthwise_wgrad(stream, args);
-  const Work& plan = plan_once(s);
+  const Work plan = plan_once(s);
   if (!plan.covered || args.type == FloatType::kF32) {
     return Status::error(kOp, ": the filter's gradient has no native kernel for this convolution; ",
                          "use implementation='reference'");
@@ -126,7 +127,7 @@ Plan plan_wgrad(const Shape& s, FloatType type, Precision) {
   if (type == FloatType::kF32) return plan;
   plan.covered = true;
   if (s.y_size() == 0 || s.x_size() == 0 || s.filter_size() == 0) return plan;
-  const Work& work = plan_once(s);
+  const Work work = plan_once(s);
   plan.covered = work.covered;
   plan.kernel = "taps over slices of pixels";
   plan.workspace_bytes = s.filter_size() * work.tiling.slices * int64_t{sizeof(float)};
