@@ -189,7 +189,7 @@ def native_plan(
     return module.conv_plan(op, sizes, window, dtype.name, precision)
 
 
-def _unfit(platform: str, op: str, geometry: Geometry, dtype: np.dtype) -> str | None:
+def _unfit(platform: str, geometry: Geometry) -> str | None:
     """Why no kernel of this build can run on this machine, or None."""
     if (why := geometry.unfit()) is not None:
         return why
@@ -211,7 +211,7 @@ def choose(
 ) -> Choice:
     """What computes pass `op` on `platform`; with `force` a kernel wherever there is one."""
     dtype = np.dtype(dtype)
-    if (why := _unfit(platform, op, geometry, dtype)) is not None:
+    if (why := _unfit(platform, geometry)) is not None:
         return Choice(False, None, why)
     plan = native_plan(platform, op, geometry, dtype, precision)
     if plan is None:
