@@ -105,6 +105,9 @@ void check_geometries(Launcher& launcher, bool quick) {
       shape_of(1, {8, 3, 1, 2, 2, 2}, {30, 3, 1, 2, 2, 2}, 8, 16),
       shape_of(1, {9, 2, 3}, {10, 2, 3}, 16, 8),
       shape_of(3, {6, 1}, {7, 1}, 96, 24),
+      // Two tiles of 128 windows and channels, with tails: of odd numbers, and of whole 16 bytes.
+      shape_of(2, {11, 3, 2, 1, 1}, {27, 4, 1, 2, 2}, 7, 131),
+      shape_of(2, {9, 3}, {30, 3, 2}, 12, 132),
       // Channel by channel.
       shape_of(2, {9, 7, 1, 3, 3}, {21, 7, 1, 3, 3}, 32, 32, 32),
       shape_of(2, {9, 3, 2, 1, 1}, {22, 5, 3, 2, 2}, 144, 144, 144),
