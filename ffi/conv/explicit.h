@@ -42,16 +42,17 @@ struct WindowArray {
   int64_t filter_offset() const { return round_up(bytes(), 256); }  // of filter', behind them
 };
 
-// What is left out of the product, to see what it is worth. A CPU has the full one alone.
+// What is left out of the product, to see what it is worth; a CPU has all of it or none.
 enum class Variant : int64_t {
   kFull,
   kNoPrefetch,
   kNoVectors,
   kNoMicroKernel,
   kNoDoubleBuffer,
-  kBase,  // without all of these, and without tiles in shared memory
+  kBase,       // without all of these, and without tiles in shared memory
+  kNoProduct,  // the windows alone: y is not written
 };
-inline constexpr int64_t kNumVariants = 6;
+inline constexpr int64_t kNumVariants = 7;
 
 Plan plan_explicit(const Shape& shape, FloatType type);
 

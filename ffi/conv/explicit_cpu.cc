@@ -33,7 +33,7 @@ void order_filter(const Shape& shape, const float* filter, float* to) {
 
 Status run_explicit(Context context, const Args& args, const WindowArray& ordered,
                     Variant variant) {
-  if (variant != Variant::kFull) {
+  if (variant != Variant::kFull && variant != Variant::kNoProduct) {
     return Status::error("conv_general_dilated: im2win_explicit has its variants on a GPU alone");
   }
   const Shape& shape = args.shape;
@@ -44,6 +44,7 @@ Status run_explicit(Context context, const Args& args, const WindowArray& ordere
   Product product = fprop_product(args, 0);
   JAXDIRECT_FOR_THIS_CPU(order_windows(context, product, ordered.row_values(), windows));
   order_filter(shape, static_cast<const float*>(args.filter), filter);
+  if (variant == Variant::kNoProduct) return Status::ok();
   product.h = pixels(shape.out_height, shape.out_height);
   product.w = pixels(ordered.columns() / std::max<int64_t>(ordered.step, 1), ordered.windows);
   product.image = windows;

@@ -265,11 +265,14 @@ struct Kernel {
   void (*run)(ProductCall);
 };
 
-// By Variant.       prefetch, vectors, micro-kernel, double buffer
-constexpr Kernel kKernels[kNumVariants] = {
-    {128, 128, multiply<true, true, true, true>},  {128, 128, multiply<false, true, true, true>},
-    {128, 128, multiply<true, false, true, true>}, {16, 16, multiply<true, true, false, true>},
-    {128, 128, multiply<true, true, true, false>}, {kBaseRows, kBaseColumns, multiply_base},
+// By Variant; prefetch, vectors, micro-kernel, double buffer.
+constexpr Kernel kKernels[] = {
+    {128, 128, multiply<true, true, true, true>},   // kFull
+    {128, 128, multiply<false, true, true, true>},  // kNoPrefetch
+    {128, 128, multiply<true, false, true, true>},  // kNoVectors
+    {16, 16, multiply<true, true, false, true>},    // kNoMicroKernel
+    {128, 128, multiply<true, true, true, false>},  // kNoDoubleBuffer
+    {kBaseRows, kBaseColumns, multiply_base},       // kBase
 };
 
 Status order(cudaStream_t stream, const Args& args, const WindowArray& ordered, float* filter) {
@@ -313,6 +316,7 @@ Status run_explicit(cudaStream_t stream, const Args& args, const WindowArray& or
   if (ordered.depth() > 0) {
     JAXDIRECT_RETURN_IF_ERROR(order(stream, args, ordered, filter));
   }
+  if (variant == Variant::kNoProduct) return Status::ok();
   ProductCall call{};
   call.windows = static_cast<const float*>(args.workspace);
   call.filter = filter;

@@ -31,6 +31,7 @@ VARIANTS = (
     "without micro-kernel",
     "without double buffer",
     "base",
+    "no product",  # the windows alone
 )
 
 
