@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -90,21 +91,22 @@ def _memory(problem: Problem, record: Record) -> Record:
 def _ablation(record: Record) -> Record:
     """Seconds of the windows and of the whole product; the other products' time over its."""
     found = record["contenders"]
-    seconds = {k: f["seconds"] for k, f in found.items() if "seconds" in f}
-    if FULL not in seconds or WINDOWS not in seconds:
+    rounds = {k: f["rounds"] for k, f in found.items() if "rounds" in f}
+    if FULL not in rounds or WINDOWS not in rounds:
         return {}
-    product = seconds[FULL] - seconds[WINDOWS]
-    slower = {
-        name: (time - seconds[WINDOWS]) / product
-        for name, time in seconds.items()
-        if name not in (FULL, WINDOWS, OURS, XLA[0])
-    }
+
+    def product(name: str) -> float:
+        pairs = zip(rounds[name], rounds[WINDOWS], strict=True)
+        return statistics.median(whole - windows for whole, windows in pairs)
+
+    seconds = product(FULL)
+    parts = [name for name in rounds if name not in (FULL, WINDOWS, OURS, XLA[0])]
     peers = {name: ratio(found, name, FULL) for name in (OURS, XLA[0])}
     return {
-        "windows_s": seconds[WINDOWS],
-        "product_s": product,
-        "product_tflops": record["flops"] / product / 1e12,
-        "slower": slower,
+        "windows_s": found[WINDOWS]["seconds"],
+        "product_s": seconds,
+        "product_tflops": record["flops"] / seconds / 1e12,
+        "slower": {name: product(name) / seconds for name in parts},
         "peers": {name: value for name, value in peers.items() if value is not None},
     }
 
@@ -122,9 +124,12 @@ def tables(records: dict[str, Record]) -> tuple[list[str], Record]:
         for kind in ("slower", "peers")
     }
     lines += ["", f"geometric means of {len(parts)} layers:"]
-    lines += [f"  {name:<24} {value:6.2f}x" for name, value in means["slower"].items()]
+    titles = {"slower": "", "peers": " / explicit"}
     lines += [
-        f"  {name + ' / explicit':<24} {value:6.2f}x" for name, value in means["peers"].items()
+        f"  {name + titles[kind]:<24} {value:6.2f}x"
+        for kind, found in means.items()
+        for name, value in found.items()
+        if value is not None
     ]
     return lines, means
 
@@ -148,7 +153,7 @@ def _ablation_lines(done: dict[str, Record]) -> list[str]:
         if not (part := record["ablation"]):
             continue
         cells = [f"{name:<28} {part['windows_s'] * 1e3:8.3f} + {part['product_s'] * 1e3:8.3f}"]
-        cells.append(f"({part['product_tflops']:.2f} TFLOPS)")
+        cells.append(f"({part['product_tflops']:.3g} TFLOPS)")
         cells += [f"| {k} {v:.2f}x" for k, v in {**part["slower"], **part["peers"]}.items()]
         lines.append(" ".join(cells))
     return lines

@@ -11,7 +11,7 @@ bool is_covered(const Shape& s, FloatType type) {
   const double row = static_cast<double>(s.out_width + s.filter_width) *
                      static_cast<double>(ordered.step) * static_cast<double>(ordered.column);
   return type == FloatType::kF32 && s.groups == 1 && s.dilation_h == 1 && s.dilation_w == 1 &&
-         row < 0x1p31 && static_cast<double>(ordered.rows) * row < 0x1p50;
+         row < 0x1p30 && static_cast<double>(ordered.rows) * row < 0x1p50;
 }
 
 int64_t workspace_bytes(const Shape& s) {
@@ -30,7 +30,7 @@ Plan plan_explicit(const Shape& shape, FloatType type) {
 Status explicit_fprop(Context context, const Args& args, Variant variant) {
   if (!is_covered(args.shape, args.type)) {
     return Status::error(kOp, ": implementation='im2win_explicit' takes float32, one group, no ",
-                         "dilation and rows below 2^31 values; use implementation='auto'");
+                         "dilation and rows below 2^30 values; use implementation='auto'");
   }
   if (args.shape.y_size() == 0) return Status::ok();
   const int64_t bytes = workspace_bytes(args.shape);
