@@ -1,7 +1,5 @@
 #include "conv_checks.h"
 
-#include "conv/explicit.h"
-
 namespace jaxdirect::conv::checks {
 namespace {
 
@@ -108,7 +106,8 @@ void check_type(Launcher& launcher, FloatType type, const ConvCase& is) {
   const auto check_explicit = [&](const char* what, Variant variant) {
     const Plan plan = plan_explicit(shape, type);
     if (!plan.covered) return;
-    const ConvCase exact = {shape, Precision::kHighest};
+    ConvCase exact = is;
+    exact.precision = Precision::kHighest;
     check_pass<T>(launcher, what, type, exact, y, plan.workspace_bytes,
                   [&](Context context, T* out, uint8_t* workspace) {
                     Args with = args;
