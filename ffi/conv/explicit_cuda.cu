@@ -153,7 +153,7 @@ __device__ void read_line(const float* line, int first, float (&to)[kCount]) {
 //
 //   kPrefetch      the next tiles come into registers during the products of these
 //   kVectors       16 bytes a load, from global and from shared memory
-//   kMicroKernel   8 x 8 results a thread, 4 values read for each 16 products
+//   kMicroKernel   8 x 8 results a thread: 16 values read for 64 products
 //   kDoubleBuffer  two pairs of tiles in shared memory, and one barrier a step instead of two
 //
 // Bytes: the windows once for every 128 channels, the filter once for every 128 pixels. Floor:
