@@ -187,10 +187,10 @@ def _platform_branches(
     return choose, True
 
 
-def check_implementation(op: str, value: Any) -> None:
-    """Raises unless `value` names an implementation."""
-    if value not in IMPLEMENTATIONS:
-        names = ", ".join(IMPLEMENTATIONS)
+def check_implementation(op: str, value: Any, *more: str) -> None:
+    """Raises unless `value` names an implementation; an op may have `more` than the usual ones."""
+    if value not in (*IMPLEMENTATIONS, *more):
+        names = ", ".join((*IMPLEMENTATIONS, *more))
         raise ValueError(f"{op}: implementation must be one of {names}, got {value!r}")
 
 

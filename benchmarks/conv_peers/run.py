@@ -8,7 +8,7 @@ import gc
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 from harness import programs as harness
@@ -16,12 +16,24 @@ from harness import worker
 
 from . import operands, ours, programs, resnet
 from .cases import Case
-from .problem import L2_BYTES, OPERANDS, RESULTS, make
+from .problem import L2_BYTES, OPERANDS, RESULTS, Problem, make
 from .report import AUTO, OURS, XLA
 from .sampled import samples
 
+# Name, layout, function and its options.
+Contender: TypeAlias = tuple[str, str, Callable, dict[str, Any]]
+
 SYNC_S = {"cuda": 0.02, "cpu": 0.03}
 NETWORK_SYNC_S = 0.3
+
+
+def usual(ctx: Context, problem: Problem) -> Iterator[Contender]:
+    """Ours, asked for and after dispatch, and XLA's."""
+    for name, option in ((OURS, "native"), (AUTO, "auto")):
+        if ours.missing() is None:
+            yield name, "nhwc", ours.function(), {"implementation": option}
+    for name in XLA[: 2 if ctx.platform == "cuda" else 1]:
+        yield name, name.removeprefix("xla_"), jax.lax.conv_general_dilated, {}
 
 
 @dataclasses.dataclass
@@ -36,6 +48,8 @@ class Context:
         torch_python: the Python that PyTorch's process runs.
         rounds: of each timing, or None for the platform's number.
         small: tiny sizes, to check the logic.
+        contenders: gives those of a layer.
+        unchecked: contenders without a result.
     """
 
     platform: str
@@ -45,6 +59,8 @@ class Context:
     torch_python: str = sys.executable
     rounds: int | None = None
     small: bool = False
+    contenders: Callable[[Context, Problem], Iterator[Contender]] = usual
+    unchecked: tuple[str, ...] = ()
     _group: Group | None = None
 
     def takes(self, name: str) -> bool:
@@ -80,14 +96,16 @@ class Group:
         self.programs = {case.what: self._programs(ctx, case.what) for case in cases}
         compile_in_turn([p for found in self.programs.values() for p in found])
         with concurrent.futures.ThreadPoolExecutor(len(cases)) as pool:
-            list(pool.map(lambda what: self._accuracy(what, self.sets(ctx, what)), self.programs))
+            list(pool.map(lambda what: self._accuracy(ctx, what), self.programs))
 
     def sets(self, ctx: Context, what: str) -> int:
         return self.problem.copies(what) if ctx.platform == "cuda" else 2
 
     def _programs(self, ctx: Context, what: str) -> list[harness.Program]:
         found = []
-        for name, layout, function, options in self._contenders(ctx):
+        for name, layout, function, options in ctx.contenders(ctx, self.problem):
+            if not ctx.takes(name):
+                continue
             conv = programs.convolution(function, self.problem, layout, **options)
             one = programs.one_pass(conv, self.problem, what, layout)
             sets = self.operands.sets(OPERANDS[what], self.sets(ctx, what), layout)
@@ -100,17 +118,9 @@ class Group:
             found.append(program)
         return found
 
-    def _contenders(self, ctx: Context) -> Iterator[tuple[str, str, Callable, dict[str, Any]]]:
-        """Name, layout, function and its options."""
-        for name, option in ((OURS, "native"), (AUTO, "auto")):
-            if ctx.takes(name) and ours.missing() is None:
-                yield name, "nhwc", ours.function(), {"implementation": option}
-        for name in XLA[: 2 if ctx.platform == "cuda" else 1]:
-            if ctx.takes(name):
-                yield name, name.removeprefix("xla_"), jax.lax.conv_general_dilated, {}
-
-    def _accuracy(self, what: str, sets: int) -> None:
+    def _accuracy(self, ctx: Context, what: str) -> None:
         """Errors of the last results of each program of a pass, in its record."""
+        sets = self.sets(ctx, what)
         given = {o: self.operands.get(o, sets - 1) for o in OPERANDS[what]}
         wanted = samples(self.problem, RESULTS[what], given, operands.fetch)
 
@@ -124,7 +134,7 @@ class Group:
             }
 
         for program in self.programs[what]:
-            if not program.failed():
+            if not program.failed() and program.name not in ctx.unchecked:
                 found = harness.guarded(program, lambda p=program: errors(p))
                 program.record["accuracy"] = found
 

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "conv/conv.h"
+#include "conv/explicit.h"
 
 namespace jaxdirect::conv {
 
@@ -29,7 +30,8 @@ inline nanobind::object plan(const std::string& op, const std::array<int64_t, 9>
                            : type == "bfloat16" ? FloatType::kBF16
                                                 : FloatType::kF32;
   const auto make = op == "fprop" ? plan_fprop : op == "dgrad" ? plan_dgrad : plan_wgrad;
-  const Plan found = make(s, values, static_cast<Precision>(precision));
+  const Plan found = op == "im2win_explicit" ? plan_explicit(s, values)
+                                             : make(s, values, static_cast<Precision>(precision));
   if (!found.covered) return nanobind::none();
   return nanobind::make_tuple(found.kernel, found.workspace_bytes, found.microseconds);
 }

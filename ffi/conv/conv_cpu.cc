@@ -5,11 +5,16 @@
 #include "common/each_target.h"
 
 namespace jaxdirect::conv {
+
+void multiply(const Executor& executor, const Product& product) {
+  JAXDIRECT_FOR_THIS_CPU(multiply(executor, product));
+}
+
 namespace {
 
 void multiply_all(const Executor& executor, Product product) {
   fill_vectors(&product);
-  JAXDIRECT_FOR_THIS_CPU(multiply(executor, product));
+  multiply(executor, product);
 }
 
 }  // namespace

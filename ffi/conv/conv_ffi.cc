@@ -1,5 +1,6 @@
 #include "common/handler.h"
 #include "conv/conv.h"
+#include "conv/explicit.h"
 
 namespace jaxdirect::conv {
 
@@ -12,6 +13,14 @@ struct ConvAttrs {
   int64_t dilation_w;
   int64_t groups;
   int64_t precision;
+};
+
+struct ExplicitAttrs {
+  int64_t stride_h;
+  int64_t stride_w;
+  int64_t pad_h;
+  int64_t pad_w;
+  int64_t variant;
 };
 
 namespace {
@@ -139,20 +148,38 @@ ffi::Error handle_wgrad(NativeContext context, ffi::AnyBuffer x, ffi::AnyBuffer 
   return launch(wgrad, context, decode(x, *filter_bar, y_bar, attrs, &args), *workspace, &args);
 }
 
+ffi::Error handle_explicit(NativeContext context, ffi::AnyBuffer x, ffi::AnyBuffer filter,
+                           ffi::Result<ffi::AnyBuffer> y, ffi::Result<ffi::AnyBuffer> workspace,
+                           ExplicitAttrs attrs) {
+  Args args;
+  const ConvAttrs plain = {attrs.stride_h, attrs.stride_w, attrs.pad_h, attrs.pad_w, 1, 1, 1, 1};
+  Status status = check_range("variant", attrs.variant, 0, kNumVariants - 1);
+  if (status.is_ok()) status = decode(x, filter, *y, plain, &args);
+  args.workspace = workspace->untyped_data();
+  args.workspace_bytes = static_cast<int64_t>(workspace->size_bytes());
+  if (!status.is_ok()) return to_ffi(status);
+  return to_ffi(explicit_fprop(to_context(context), args, static_cast<Variant>(attrs.variant)));
+}
+
 }  // namespace
 
-#define JAXDIRECT_BINDING                               \
+#define JAXDIRECT_BINDING(Attributes)                   \
   ffi::Ffi::Bind()                                      \
       .Ctx<ContextBinding>()                            \
       .Arg<ffi::AnyBuffer>() /* x, y_bar or x */        \
       .Arg<ffi::AnyBuffer>() /* filter or y_bar */      \
       .Ret<ffi::AnyBuffer>() /* y, x_bar, filter_bar */ \
       .Ret<ffi::AnyBuffer>() /* workspace */            \
-      .Attrs<ConvAttrs>()
+      .Attrs<Attributes>()
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdirect_conv_fprop, handle_fprop, JAXDIRECT_BINDING, kRecordable);
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdirect_conv_dgrad, handle_dgrad, JAXDIRECT_BINDING, kRecordable);
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdirect_conv_wgrad, handle_wgrad, JAXDIRECT_BINDING, kRecordable);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdirect_conv_fprop, handle_fprop, JAXDIRECT_BINDING(ConvAttrs),
+                              kRecordable);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdirect_conv_dgrad, handle_dgrad, JAXDIRECT_BINDING(ConvAttrs),
+                              kRecordable);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdirect_conv_wgrad, handle_wgrad, JAXDIRECT_BINDING(ConvAttrs),
+                              kRecordable);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdirect_conv_im2win_explicit, handle_explicit,
+                              JAXDIRECT_BINDING(ExplicitAttrs), kRecordable);
 
 }  // namespace jaxdirect::conv
 
@@ -162,3 +189,10 @@ XLA_FFI_REGISTER_STRUCT_ATTR_DECODING(
     xla::ffi::StructMember<int64_t>("pad_w"), xla::ffi::StructMember<int64_t>("dilation_h"),
     xla::ffi::StructMember<int64_t>("dilation_w"), xla::ffi::StructMember<int64_t>("groups"),
     xla::ffi::StructMember<int64_t>("precision"));
+
+XLA_FFI_REGISTER_STRUCT_ATTR_DECODING(jaxdirect::conv::ExplicitAttrs,
+                                      xla::ffi::StructMember<int64_t>("stride_h"),
+                                      xla::ffi::StructMember<int64_t>("stride_w"),
+                                      xla::ffi::StructMember<int64_t>("pad_h"),
+                                      xla::ffi::StructMember<int64_t>("pad_w"),
+                                      xla::ffi::StructMember<int64_t>("variant"));

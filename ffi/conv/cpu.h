@@ -17,6 +17,9 @@ namespace jaxdirect::conv {
 // Bytes of windows that stay in a core's second-level cache beside what they are multiplied by.
 inline constexpr int64_t kWindowBytes = 384 << 10;
 
+// By the widest instructions that this CPU has.
+void multiply(const Executor& executor, const Product& product);
+
 // One input channel a group, and enough of them for lanes. Nothing in the arguments is empty.
 inline bool is_per_channel(const Shape& shape) {
   return shape.groups == shape.channels && shape.channels >= 4 && shape.group_out_channels() <= 8;

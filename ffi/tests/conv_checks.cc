@@ -103,6 +103,28 @@ void check_type(Launcher& launcher, FloatType type, const ConvCase& is) {
                     return launch(context, with);
                   });
   };
+  const auto check_explicit = [&](const char* what, Variant variant) {
+    const Plan plan = plan_explicit(shape, type);
+    if (!plan.covered) return;
+    ConvCase exact = is;
+    exact.precision = Precision::kHighest;
+    check_pass<T>(launcher, what, type, exact, y, plan.workspace_bytes,
+                  [&](Context context, T* out, uint8_t* workspace) {
+                    Args with = args;
+                    with.y = out;
+                    with.workspace = workspace;
+                    with.workspace_bytes = plan.workspace_bytes;
+                    return explicit_fprop(context, with, variant);
+                  });
+  };
+  check_explicit("explicit", Variant::kFull);
+#ifdef JAXDIRECT_CUDA_MODULE
+  check_explicit("explicit without prefetch", Variant::kNoPrefetch);
+  check_explicit("explicit without vectors", Variant::kNoVectors);
+  check_explicit("explicit without micro-kernel", Variant::kNoMicroKernel);
+  check_explicit("explicit without double buffer", Variant::kNoDoubleBuffer);
+  check_explicit("explicit base", Variant::kBase);
+#endif
   check("fprop", plan_fprop(shape, type, is.precision), y, &Args::y, fprop);
   check("dgrad", plan_dgrad(shape, type, is.precision), x, &Args::x, dgrad);
   check("wgrad", plan_wgrad(shape, type, is.precision), filter, &Args::filter, wgrad);

@@ -6,6 +6,7 @@
 
 #include "checks.h"
 #include "conv/conv.h"
+#include "conv/explicit.h"
 
 namespace jaxdirect::conv::checks {
 

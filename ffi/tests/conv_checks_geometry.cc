@@ -95,6 +95,9 @@ void check_geometries(Launcher& launcher, bool quick) {
       shape_of(1, {5, 5}, {1999, 3, 1, 1, 1}, 24, 3),
       shape_of(1, {1, 1}, {700, 4, 1, 3, 0}, 32, 32, 32),
       shape_of(40, {6, 3, 1, 1, 1}, {5, 3, 1, 1, 1}, 6, 9),
+      // Two tiles of 128 windows and channels, with tails: of odd numbers, and of whole 16 bytes.
+      shape_of(2, {11, 3, 2, 1, 1}, {27, 4, 1, 2, 2}, 7, 131),
+      shape_of(2, {9, 3}, {30, 3, 2}, 12, 132),
       // Dilation with strides.
       shape_of(1, {21, 3, 2, 2, 3, 4}, {25, 3, 3, 1, 2, 6}, 5, 7),
       shape_of(2, {12, 4, 4, 0, 0, 2}, {14, 5, 3, 4, 4, 3}, 33, 17, 1),

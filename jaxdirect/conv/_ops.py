@@ -69,7 +69,7 @@ def _results(kind: str, platform: str, a: Any, b: Any, **attributes: int) -> lis
     ]
 
 
-def _reference(
+def reference(
     kind: str, a: Array, b: Array, *, precision: int, force: int, **rest: int
 ) -> tuple[Array]:
     geometry = _geometry(kind, a, b, **rest)
@@ -97,7 +97,7 @@ def _reference(
     return tuple(jax.linear_transpose(linear, operand)(y))
 
 
-def _sharding_rule(kind: str, *_: int, groups: int, **__: int) -> tuple[str, tuple[str, ...]]:
+def sharding_rule(kind: str, *_: int, groups: int, **__: int) -> tuple[str, tuple[str, ...]]:
     """Images are split over devices; channels that no sum runs over too, in one group."""
     inputs = "c" if groups == 1 else "i"
     axes = {"x": "n h w c", "filter": f"r s {inputs} k", "y": "n p q k"}
@@ -116,8 +116,8 @@ def _op(kind: str) -> _ffi.Op:
         target=f"jaxdirect_conv_{kind}",
         results=functools.partial(_results, kind),
         num_outputs=1,
-        reference=functools.partial(_reference, kind),
-        sharding_rule=functools.partial(_sharding_rule, kind),
+        reference=functools.partial(reference, kind),
+        sharding_rule=functools.partial(sharding_rule, kind),
         batch=functools.partial(_batching.batch, kind),
         covers=functools.partial(_covers, kind),
         reduced=("n",) if kind == "wgrad" else (),
@@ -176,28 +176,29 @@ def _filters(x: Array) -> tuple[int, int]:
     return x.shape[0], x.shape[1]
 
 
-def _define(op: Any, backward: Any) -> None:
+def define(op: Any, backward: Any) -> None:
+    """Gives `op`, called as `fprop` is, its gradients: `backward(options, *operands, bar)`."""
+
     def forward(options: Options, result: tuple[int, int], a: Array, b: Array) -> tuple:
         return op(options, result, a, b), (a, b)
 
     op.defvjp(forward, lambda options, _, operands, bar: backward(options, *operands, bar))
 
 
-_define(
-    fprop,
-    lambda options, x, filters, y: (
-        dgrad(options, _images(x), y, filters),
-        wgrad(options, _filters(filters), x, y),
-    ),
-)
-_define(
+def fprop_gradients(options: Options, x: Array, filters: Array, y: Array) -> tuple[Array, Array]:
+    """Of both operands, from that of the result."""
+    return dgrad(options, _images(x), y, filters), wgrad(options, _filters(filters), x, y)
+
+
+define(fprop, fprop_gradients)
+define(
     dgrad,
     lambda options, y, filters, x: (
         fprop(options, _images(y), x, filters),
         wgrad(options, _filters(filters), x, y),
     ),
 )
-_define(
+define(
     wgrad,
     lambda options, x, y, filters: (
         dgrad(options, _images(x), y, filters),

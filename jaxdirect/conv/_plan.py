@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from jaxdirect.conv import _precision, rules
+from jaxdirect.conv import _explicit, _precision, rules
 from jaxdirect.conv._problem import Problem, Traced
 
 
@@ -29,13 +29,14 @@ class Plan:
         return _precision.level(self.precision)
 
 
-def plan(traced: Traced, platform: str, *, force: bool) -> Plan:
+def plan(traced: Traced, platform: str, *, force: bool, explicit: bool = False) -> Plan:
     """Decides.
 
     Args:
         traced: the call.
         platform: where it runs.
         force: whether kernels run that the rules do not choose.
+        explicit: whether the result is computed in the form of `_explicit`.
 
     Raises:
         ValueError: the precision is a preset that nothing honours.
@@ -43,6 +44,10 @@ def plan(traced: Traced, platform: str, *, force: bool) -> Plan:
     problem = traced.problem
 
     def choices(precision: int) -> dict[str, rules.Choice]:
+        found = usual(precision)
+        return found | {"forward": _explicit.choose(platform, problem)} if explicit else found
+
+    def usual(precision: int) -> dict[str, rules.Choice]:
         if isinstance(problem, str):
             choice = rules.Choice(False, None, problem)
             return dict.fromkeys(("forward", "gradient of lhs", "gradient of rhs"), choice)

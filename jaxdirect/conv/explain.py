@@ -8,8 +8,8 @@ from typing import Any
 
 import jax
 
-from jaxdirect import _compat
-from jaxdirect.conv import _ops, _plan, _problem
+from jaxdirect import _compat, _ffi
+from jaxdirect.conv import _explicit, _ops, _plan, _problem
 from jaxdirect.conv.rules import Choice
 
 
@@ -97,6 +97,7 @@ def explain(
         >>> why.forward.reason
         'it has 3 spatial dimensions, native code takes 1 and 2'
     """
+    _ffi.check_implementation(_ops.OP, implementation, _explicit.NAME)
     arguments = {
         "window_strides": window_strides,
         "padding": padding,
@@ -114,7 +115,8 @@ def explain(
         jax.eval_shape(lambda x, w: jax.lax.conv_general_dilated(x, w, **arguments), lhs, rhs)
         raise ValueError(f"{_ops.OP}: JAX refuses these arguments")
     where = _compat.default_platform() if platform is None else platform
-    plan = _plan.plan(traced, where, force=implementation == "native")
+    force, explicit = implementation == "native", implementation == _explicit.NAME
+    plan = _plan.plan(traced, where, force=force, explicit=explicit)
     if implementation == "reference":
         asked = Choice(False, None, "implementation='reference' asks for it")
         choices = [asked] * 3

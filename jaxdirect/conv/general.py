@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 from jaxtyping import Array, Num
 
 from jaxdirect import _compat, _ffi, _gradient
-from jaxdirect.conv import _ops, _plan, _problem
+from jaxdirect.conv import _explicit, _ops, _plan, _problem
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _native(problem: _problem.Problem, options: _ops.Options, lhs: Array, rhs: Array) -> Array:
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _native(
+    problem: _problem.Problem,
+    options: _ops.Options,
+    fprop: Callable[..., Array],
+    lhs: Array,
+    rhs: Array,
+) -> Array:
     # Outside of the custom derivative, so that forward mode meets it first.
     lhs, rhs = (_gradient.reverse_only(_ops.OP, operand) for operand in (lhs, rhs))
     geometry = problem.geometry
@@ -23,15 +29,16 @@ def _native(problem: _problem.Problem, options: _ops.Options, lhs: Array, rhs: A
         extents = geometry.height, geometry.width
         return problem.result(_ops.dgrad(options, extents, images, filters))
     extents = geometry.out_height, geometry.out_width
-    return problem.result(_ops.fprop(options, extents, images, filters))
+    return problem.result(fprop(options, extents, images, filters))
 
 
-def _refuse_native(platform: str, reason: str) -> None:
+def _refuse(implementation: str, platform: str, reason: str) -> None:
+    asked = f"{_ops.OP}: implementation={implementation!r}"
     if not _ffi.available(platform):
-        raise RuntimeError(f"{_ops.OP}: implementation='native': {_ffi.missing(platform)}")
+        raise RuntimeError(f"{asked}: {_ffi.missing(platform)}")
     raise ValueError(
-        f"{_ops.OP}: implementation='native' does not take this convolution: {reason}; "
-        "use implementation='auto', which leaves it to XLA"
+        f"{asked} does not take this convolution: {reason}; "
+        "use implementation='auto', which leaves to XLA what no kernel takes"
     )
 
 
@@ -76,16 +83,19 @@ def conv_general_dilated(
         preferred_element_type: the dtype of the result.
         out_sharding: the sharding of the result.
         implementation: `"auto"`, `"native"` (also kernels that are not faster; gradients that no
-            kernel takes are XLA's) or `"reference"` (XLA's convolution alone, which has a forward
-            mode derivative).
+            kernel takes are XLA's), `"reference"` (XLA's convolution alone, which has a forward
+            mode derivative) or `"im2win_explicit"` (the paper's own form, for comparison: windows
+            in order in memory, then a tiled product; float32, one group, no dilation; its
+            gradients are those of `"auto"`).
 
     Returns:
         The convolution. Gradients are differentiable again, any number of times, in reverse mode.
 
     Raises:
         ValueError: as JAX does; or `precision` is a preset that nothing honours; or
-            `implementation` is unknown, or `"native"` for what native code does not take.
-        RuntimeError: `implementation` is `"native"` and native code is not built.
+            `implementation` is unknown, or `"native"` or `"im2win_explicit"` for what it does
+            not take.
+        RuntimeError: `implementation` is one of these two and native code is not built.
         TypeError: as JAX does; or native code is differentiated in forward mode.
 
     Source: window order without a copy of the images, Im2win, arXiv:2306.14316.
@@ -99,7 +109,7 @@ def conv_general_dilated(
         ... ).shape
         (1, 2, 2, 5)
     """
-    _ffi.check_implementation(_ops.OP, implementation)
+    _ffi.check_implementation(_ops.OP, implementation, _explicit.NAME)
     arguments = {
         "window_strides": window_strides,
         "padding": padding,
@@ -116,13 +126,15 @@ def conv_general_dilated(
     if traced is None:  # JAX says what is wrong
         return jax.lax.conv_general_dilated(lhs, rhs, **arguments)
     platform, force = _compat.default_platform(), implementation == "native"
-    plan = _plan.plan(traced, platform, force=force)
+    explicit = implementation == _explicit.NAME
+    plan = _plan.plan(traced, platform, force=force, explicit=explicit)
     native = any(choice.native for choice in plan.choices.values())
-    if force and not plan.choices["forward"].native:
-        _refuse_native(platform, plan.choices["forward"].reason)
+    if (force or explicit) and not plan.choices["forward"].native:
+        _refuse(implementation, platform, plan.choices["forward"].reason)
     if implementation == "reference" or not native or isinstance(plan.problem, str):
         if plan.precision != traced.params["precision"]:
             arguments["precision"] = plan.precision
         return jax.lax.conv_general_dilated(lhs, rhs, **arguments)
     window = tuple(plan.problem.geometry.window.items())
-    return _native(plan.problem, _ops.Options(window, plan.level, force), lhs, rhs)
+    fprop = _explicit.fprop() if explicit else _ops.fprop
+    return _native(plan.problem, _ops.Options(window, plan.level, force), fprop, lhs, rhs)
