@@ -47,6 +47,7 @@ struct StemPatch {
   int planes = 1;
   int copy_bytes = 0;  // rows * row_bytes
 
+  constexpr int unit_bytes() const { return row_bytes / units; }
   constexpr int plane_bytes() const { return copies * copy_bytes; }
   constexpr int bytes() const { return planes * plane_bytes(); }
 
