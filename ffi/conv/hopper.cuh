@@ -22,6 +22,12 @@ __device__ __forceinline__ uint32_t shared_address(const void* pointer) {
 
 #if JAXDIRECT_HOPPER
 
+// Which warpgroup a thread is of. The shuffle tells the compiler that all lanes agree, so that what
+// follows stays in uniform registers, where descriptors are needed.
+__device__ __forceinline__ int warpgroup() {
+  return __shfl_sync(0xffffffff, static_cast<int>(threadIdx.x) / 128, 0);
+}
+
 __device__ __forceinline__ void barrier_init(uint32_t barrier, uint32_t arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals));
 }

@@ -13,12 +13,13 @@ inline constexpr int kStemThreads = 512;  // warpgroups that multiply, and that 
 inline constexpr int kStemSlots = 8;      // of 4 bytes: a step's depth
 
 // Depth is cut into slots of values that lie together in a window's row, of which the tensor cores
-// take 4 bytes: two 16-bit values or one TF32 value. A row of the filter takes row_slots of
-// them, a step of the tensor cores eight.
+// take 4 bytes: two 16-bit values or one TF32 value, eight slots a step. Those of which all
+// belongs to the window come first, then each row's last value if it is alone (half a slot).
 struct StemTiling {
   StemPatch patch;
-  int columns = 64;  // output channels of a thread block
-  int row_slots = 1;
+  int columns = 64;       // output channels of a thread block
+  int row_slots = 1;      // whole ones of a row of the filter
+  int half_slots = 0;     // 0 or 1 of each row
   int steps = 2;          // even
   int row_blocks = 1;     // of 64 pixels in a tile
   int interleave = 1;     // 2: rows g and g + 8 of a warp's 16 are neighbouring pixels
@@ -29,6 +30,10 @@ struct StemTiling {
   int64_t tiles = 1;  // of all images
   double cost = 0;    // expected time, in clock ticks of one multiprocessor
 
+  // The first step that has other than whole slots, and even.
+  constexpr int masked_step(const StemProblem& p) const {
+    return row_slots * p.filter_height / kStemSlots / 2 * 2;
+  }
   // 128-byte rows of depth, a row a column.
   constexpr int filter_part_bytes() const { return (steps + 3) / 4 * columns * 128; }
   constexpr int filter_bytes() const { return parts * filter_part_bytes(); }

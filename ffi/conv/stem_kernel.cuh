@@ -15,6 +15,7 @@
 
 #include "conv/halo_pipeline.cuh"
 #include "conv/split_float.cuh"
+#include "conv/stem_floats.cuh"
 #include "conv/stem_fprop.h"
 #include "conv/stem_patch.cuh"
 #include "conv/wgmma.cuh"
@@ -79,8 +80,20 @@ struct StemPlace {
   }
 };
 
-// The block's columns of the filter, [slot, column] to rows of depth in the copy engine's swizzle;
-// filter[row u, value j, k] has slot u * row_slots + j / (values of a slot).
+// Where a slot's values lie: row u of the filter, from value j of the row on, `count` of them.
+struct StemSlot {
+  int u, j, count;
+
+  __device__ __forceinline__ StemSlot(const StemProblem& p, const StemTiling& t, int slot,
+                                      int values) {
+    const int rest = slot - t.row_slots * p.filter_height;
+    u = rest >= 0 ? rest : slot / t.row_slots;
+    j = (rest >= 0 ? t.row_slots : slot % t.row_slots) * values;
+    count = rest < 0 ? values : rest < t.half_slots * p.filter_height ? 1 : 0;
+  }
+};
+
+// The block's columns of the filter, [slot, column] to rows of depth in the copy engine's swizzle.
 template <StemForm kForm, int kColumns, typename T>
 __device__ inline void pack_stem_filter(const T* filter, const StemProblem& p, const StemTiling& t,
                                         uint32_t to, int first_column) {
@@ -89,13 +102,12 @@ __device__ inline void pack_stem_filter(const T* filter, const StemProblem& p, c
 #pragma unroll 8
   for (int i = threadIdx.x; i < t.steps * kStemSlots * kColumns; i += 128 * stem_consumers<kForm>) {
     const int column = i % kColumns, slot = i / kColumns;
-    const int u = slot / t.row_slots, j = slot % t.row_slots * kValues;
-    const int k = first_column + column;
-    const bool is_inside = u < p.filter_height && k < p.out_channels;
-    const T* from = filter + (int64_t{u} * window + j) * p.out_channels + k;
+    const StemSlot place(p, t, slot, kValues);
+    const int k = first_column + column, count = k < p.out_channels ? place.count : 0;
+    const T* from = filter + (int64_t{place.u} * window + place.j) * p.out_channels + k;
     T values[2] = {T(0.0f), T(0.0f)};
-    if (is_inside && j < window) values[0] = from[0];
-    if (kValues == 2 && is_inside && j + 1 < window) values[1] = from[p.out_channels];
+    if (count > 0) values[0] = from[0];
+    if (count > 1) values[1] = from[p.out_channels];
     const uint32_t at = to + slot / 32 * (kColumns * 128) + column * 128 +
                         ((slot / 4 ^ column) % 8) * 16 + slot % 4 * 4;
     if constexpr (kForm == StemForm::kTf32) {
@@ -117,14 +129,14 @@ __device__ inline void pack_stem_filter(const T* filter, const StemProblem& p, c
 // mask, mask} for lanes l of four, of slots l and l + 4 of each step, and of two steps more.
 template <StemForm kForm>
 __device__ inline void write_slots(const StemProblem& p, const StemTiling& t, uint32_t to) {
-  constexpr int slot_values = 4 / stem_value_bytes<kForm>;
+  constexpr int kValues = 4 / stem_value_bytes<kForm>;
   for (int i = threadIdx.x; i < (t.steps + 2) * kStemSlots; i += 128 * stem_consumers<kForm>) {
-    const int u = i / t.row_slots, j = i % t.row_slots * slot_values;
-    const bool is_inside = u < p.filter_height;
-    const bool is_half = slot_values == 2 && j + 1 >= p.window_values();
+    const StemSlot place(p, t, i, kValues);
+    const bool is_half = place.count < kValues;
     const uint32_t at = to + (i / 8 * 4 + i % 4) * 16 + i / 4 % 2 * 4;
-    store_32(at, is_inside ? u * t.patch.row_bytes + j * stem_value_bytes<kForm> : 0);
-    store_32(at + 8, !is_inside ? 0 : is_half ? 0xffffu : 0xffffffffu);
+    const int offset = place.u * t.patch.row_bytes + place.j * stem_value_bytes<kForm>;
+    store_32(at, place.count > 0 ? offset : 0);
+    store_32(at + 8, place.count == 0 ? 0 : is_half ? 0xffffu : 0xffffffffu);
   }
 }
 
@@ -150,107 +162,130 @@ struct StemReader {
   __device__ __forceinline__ uint4 slot(int step) const { return load_128(slots + step * 64); }
 };
 
-// The slots of a step, of one plane.
-__device__ __forceinline__ void load_slots(uint32_t (&a)[4], const uint4& s,
-                                           const StemReader& from) {
-  a[0] = load_32(from.low + s.x) & s.z;
-  a[1] = load_32(from.high + s.x) & s.z;
-  a[2] = load_32(from.low + s.y) & s.w;
-  a[3] = load_32(from.high + s.y) & s.w;
-}
-
-// The same of all three.
-__device__ __forceinline__ void load_parts(uint32_t (&a)[3][4], const uint4& s, StemReader from,
-                                           uint32_t plane_bytes) {
+// The slots of a step in every part of the values.
+template <bool kMasked, int kParts>
+__device__ __forceinline__ void load_slots(uint32_t (&a)[kParts][4], const uint4& s,
+                                           const StemReader& from, uint32_t plane_bytes) {
 #pragma unroll
-  for (int part = 0; part < 3; ++part) {
-    load_slots(a[part], s, from);
-    from.low += plane_bytes, from.high += plane_bytes;
+  for (int part = 0; part < kParts; ++part) {
+    const uint32_t low = from.low + part * plane_bytes, high = from.high + part * plane_bytes;
+    a[part][0] = load_32(low + s.x);
+    a[part][1] = load_32(high + s.x);
+    a[part][2] = load_32(low + s.y);
+    a[part][3] = load_32(high + s.y);
+  }
+  if constexpr (kMasked) {
+#pragma unroll
+    for (auto& part : a) part[0] &= s.z, part[1] &= s.z, part[2] &= s.w, part[3] &= s.w;
   }
 }
 
-// 64 pixels by kColumns from operands as they are.
+// Accumulators of 64 pixels, and their products step by step: T as they are.
 template <typename T, int kColumns>
-__device__ __forceinline__ void multiply_slots(float (&sums)[kColumns / 2], const StemTiling& t,
-                                               uint32_t filter, const StemReader& reader) {
-  const uint64_t layout = operand_layout(8 * kSwizzleRow, 16);
-  uint32_t a[2][4];
-  uint4 next = reader.slot(0);
-  load_slots(a[0], next, reader);
-  next = reader.slot(1);
-  for (int pair = 0; pair < t.steps; pair += 2) {
-    const uint32_t at = filter + pair / 4 * (kColumns * kSwizzleRow) + pair % 4 * 32;
-#pragma unroll
-    for (int s = 0; s < 2; ++s) {
-      product_fence();
-      multiply<T, kColumns, false>(sums, a[s], operand_at(layout, at + s * 32), pair + s > 0);
-      product_commit();
-      product_wait<1>();  // the other operand is free
-      load_slots(a[1 - s], next, reader);
-      next = reader.slot(pair + s + 2);
-    }
-  }
-  product_wait<0>();
-  settle(sums);
-}
+struct StemSums {
+  static constexpr int kParts = 1;
+  float sums[kColumns / 2];
 
-// The same from three bf16 parts of each value; see halo_split_kernel.cuh.
+  __device__ __forceinline__ void begin() {}
+  __device__ __forceinline__ void take_up(int) {}
+  __device__ __forceinline__ void add(const uint32_t (&a)[1][4], uint64_t b, uint32_t, int step) {
+    multiply<T, kColumns, false>(sums, a[0], b, step > 0);
+  }
+  __device__ __forceinline__ void finish() { settle(sums); }
+};
+
+// The same from three bf16 parts of float32; see halo_split_kernel.cuh.
 template <int kColumns>
-__device__ __forceinline__ void multiply_split_slots(float (&sums)[kColumns / 2],
-                                                     const StemTiling& t, uint32_t filter,
-                                                     const StemReader& reader) {
+struct StemSplitSums {
   using B = __nv_bfloat16;
-  const uint64_t layout = operand_layout(8 * kSwizzleRow, 16);
-  float leading[kColumns / 2], corrections[kColumns / 2];
+  static constexpr int kParts = 3;
+  float sums[kColumns / 2], leading[kColumns / 2], corrections[kColumns / 2];
+
+  __device__ __forceinline__ void begin() {
 #pragma unroll
-  for (float& sum : sums) sum = 0;
-  const auto promote = [&] {
+    for (float& sum : sums) sum = 0;
+  }
+  __device__ __forceinline__ void promote() {
     settle(leading);
 #pragma unroll
     for (int i = 0; i < kColumns / 2; ++i) sums[i] += leading[i];
-  };
-  uint32_t a[2][3][4];
-  load_parts(a[0], reader.slot(0), reader, t.patch.plane_bytes());
-  for (int pair = 0; pair < t.steps; pair += 2) {
-    if (pair > 0 && pair % kStemPromotion == 0) {
+  }
+  // Before an even step.
+  __device__ __forceinline__ void take_up(int step) {
+    if (step > 0 && step % kStemPromotion == 0) {
       product_wait<0>();
       promote();
     }
-    const uint32_t at = filter + pair / 4 * (kColumns * kSwizzleRow) + pair % 4 * 32;
+  }
+  // `part`: from a part of the filter to the next, in units of an address in b.
+  __device__ __forceinline__ void add(const uint32_t (&a)[3][4], uint64_t b, uint32_t part,
+                                      int step) {
+    multiply<B, kColumns, false>(corrections, a[2], b, step > 0);
+    multiply<B, kColumns, false>(corrections, a[0], b + 2 * part, true);
+    multiply<B, kColumns, false>(corrections, a[1], b + part, true);
+    multiply<B, kColumns, false>(corrections, a[1], b, true);
+    multiply<B, kColumns, false>(corrections, a[0], b + part, true);
+    multiply<B, kColumns, false>(leading, a[0], b, step % kStemPromotion != 0);
+  }
+  __device__ __forceinline__ void finish() {
+    promote();
+    settle(corrections);
 #pragma unroll
-    for (int s = 0; s < 2; ++s) {
-      uint64_t b[3];
-#pragma unroll
-      for (int i = 0; i < 3; ++i) {
-        b[i] = operand_at(layout, at + s * 32 + i * t.filter_part_bytes());
-      }
-      product_fence();
-      multiply<B, kColumns, false>(corrections, a[s][2], b[0], pair + s > 0);
-      multiply<B, kColumns, false>(corrections, a[s][0], b[2], true);
-      multiply<B, kColumns, false>(corrections, a[s][1], b[1], true);
-      multiply<B, kColumns, false>(corrections, a[s][1], b[0], true);
-      multiply<B, kColumns, false>(corrections, a[s][0], b[1], true);
-      multiply<B, kColumns, false>(leading, a[s][0], b[0], s > 0 || pair % kStemPromotion != 0);
-      product_commit();
-      product_wait<1>();
-      load_parts(a[1 - s], reader.slot(pair + s + 1), reader, t.patch.plane_bytes());
+    for (int i = 0; i < kColumns / 2; ++i) {
+      if (corrections[i] == corrections[i]) sums[i] += corrections[i];
     }
   }
-  product_wait<0>();
-  promote();
-  settle(corrections);
+};
+
+// Steps [first, last), both even, of which the first's slots are in `a` and the second's place is
+// in `next`. `b`: the filter's descriptor.
+template <bool kMasked, typename Sums>
+__device__ __forceinline__ void multiply_steps(Sums& sums, uint32_t (&a)[2][Sums::kParts][4],
+                                               uint4& next, const StemReader& reader,
+                                               uint32_t plane_bytes, uint64_t b,
+                                               uint32_t chunk_units, uint32_t part_units, int first,
+                                               int last) {
+  for (int step = first; step < last; step += 2) {
+    sums.take_up(step);
+    const uint64_t at = b + (step / 4 * chunk_units + step % 4 * 2);
 #pragma unroll
-  for (int i = 0; i < kColumns / 2; ++i) {
-    if (corrections[i] == corrections[i]) sums[i] += corrections[i];
+    for (int s = 0; s < 2; ++s) {
+      product_fence();
+      sums.add(a[s], at + 2 * s, part_units, step + s);
+      product_commit();
+      product_wait<1>();  // the other operand is free
+      load_slots<kMasked>(a[1 - s], next, reader, plane_bytes);
+      next = reader.slot(step + s + 2);
+    }
   }
+}
+
+// All steps of 64 pixels.
+template <int kColumns, typename Sums>
+__device__ __forceinline__ void multiply_windows(Sums& sums, const StemProblem& p,
+                                                 const StemTiling& t, uint32_t filter,
+                                                 const StemReader& reader) {
+  const uint64_t b = operand_at(operand_layout(8 * kSwizzleRow, 16), filter);
+  const uint32_t chunk_units = kColumns * kSwizzleRow >> 4;
+  const uint32_t part_units = t.filter_part_bytes() >> 4, plane_bytes = t.patch.plane_bytes();
+  uint32_t a[2][Sums::kParts][4];
+  uint4 next = reader.slot(0);
+  load_slots<true>(a[0], next, reader, plane_bytes);
+  next = reader.slot(1);
+  const int whole = max(t.masked_step(p) - 2, 0);  // pairs of steps that load whole slots alone
+  sums.begin();
+  multiply_steps<false>(sums, a, next, reader, plane_bytes, b, chunk_units, part_units, 0, whole);
+  multiply_steps<true>(sums, a, next, reader, plane_bytes, b, chunk_units, part_units, whole,
+                       t.steps);
+  product_wait<0>();
+  sums.finish();
 }
 
 // A warp's 16 rows of 16-bit results, through shared memory, so that stores are whole rows. `to` is
 // of row lane % 16: a pixel of y's `image`, or -1.
 template <int kColumns, typename T>
 __device__ __forceinline__ void store_staged(const float (&sums)[kColumns / 2], uint32_t staging,
-                                             int interleave, T* image, int to, int out_channels,
-                                             int columns) {
+                                             T* image, int to, int out_channels, int columns) {
   constexpr int kRowBytes = staging_row_bytes(kColumns), kVectors = kColumns / 8;
   const int lane = threadIdx.x % 32;
   __syncwarp();  // the vectors before have been read
@@ -299,13 +334,11 @@ __device__ inline void multiply_stem(const StemProblem& p, const StemTiling& t,
       const uint32_t pixels = shared.pixels + (turn * 64 + row) * 8;
       const StemReader reader{slots, patch + load_32(pixels + low_row * 8),
                               patch + load_32(pixels + high_row * 8)};
-      float sums[kColumns / 2];
-      if constexpr (kForm == StemForm::kThreeParts) {
-        multiply_split_slots<kColumns>(sums, t, shared.filter, reader);
-      } else {
-        using Product = std::conditional_t<kForm == StemForm::kTf32, Tf32, T>;
-        multiply_slots<Product, kColumns>(sums, t, shared.filter, reader);
-      }
+      using Product = std::conditional_t<kForm == StemForm::kTf32, Tf32, T>;
+      std::conditional_t<kForm == StemForm::kThreeParts, StemSplitSums<kColumns>,
+                         StemSums<Product, kColumns>>
+          sums;
+      multiply_windows<kColumns>(sums, p, t, shared.filter, reader);
       if (turn + stem_consumers<kForm> >= t.row_blocks) give_back();
       T* image = y + int64_t{at.n} * p.out_height * p.out_width * p.out_channels + first_column;
       const auto pixel_of = [&](int row) {  // of the image, or -1
@@ -317,13 +350,13 @@ __device__ inline void multiply_stem(const StemProblem& p, const StemTiling& t,
       if constexpr (sizeof(T) == 2) {
         const int g = lane % 8, half = lane / 8 % 2;  // lane % 16 is the row of the accumulators
         const int own = pixel_of(t.interleave == 2 ? 2 * g + half : g + 8 * half);
-        store_staged<kColumns>(sums, staging, t.interleave, image, own, p.out_channels, columns);
+        store_staged<kColumns>(sums.sums, staging, image, own, p.out_channels, columns);
       } else {
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
           const int pixel = pixel_of(half == 0 ? low_row : high_row);
           T* to = pixel < 0 ? nullptr : image + int64_t{pixel} * p.out_channels;
-          store_row<kColumns>(sums, half, to, columns);
+          store_row<kColumns>(sums.sums, half, to, columns);
         }
       }
     }
@@ -342,7 +375,7 @@ __global__ void __launch_bounds__(kStemThreads, 1)
   extern __shared__ char memory[];
   // Registers of a thread that multiplies; those that fetch have what is left.
   constexpr int kConsumers = stem_consumers<kForm>;
-  constexpr int kOwn = kConsumers == 3 ? 112 : 152, kWaiting = kConsumers == 3 ? 80 : 48;
+  constexpr int kOwn = kConsumers == 3 ? 120 : 152, kWaiting = kConsumers == 3 ? 80 : 48;
   const StemShared shared(t, memory);
   const int first_column = blockIdx.x % t.blocks_k * kColumns;
   const int first_tile = blockIdx.x / t.blocks_k, tile_step = gridDim.x / t.blocks_k;
@@ -354,7 +387,7 @@ __global__ void __launch_bounds__(kStemThreads, 1)
     barrier_init_fence();
   }
   __syncthreads();
-  const int group = threadIdx.x / 128;
+  const int group = warpgroup();
   if (group < stem_consumers<kForm>) {
     set_registers<kOwn, 128>();
     write_slots<kForm>(p, t, shared.slots);
@@ -374,12 +407,17 @@ __global__ void __launch_bounds__(kStemThreads, 1)
     const uint32_t to = shared.patches + place.stage * t.patch_bytes();
     const int h = at.h * p.stride_h - p.pad_h, w = at.w * p.stride_w - p.pad_w;
     const int thread = threadIdx.x - 128 * kConsumers, threads = 128 * (4 - kConsumers);
-    constexpr int kMostCopies = 4 / stem_value_bytes<kForm>;
-    if (t.patch.copies == kMostCopies) {
-      fill_patch<kForm, kMostCopies, 1, kWaiting>(image, p, t.patch, at.n, h, w, to, thread,
-                                                  threads);
+    const auto fill = [&]<int kCopies>(std::integral_constant<int, kCopies>) {
+      if constexpr (sizeof(T) == 4) {
+        fill_floats<kForm, kCopies, kWaiting / 12>(x, p, t.patch, at.n, h, w, to, thread, threads);
+      } else {
+        fill_patch<kForm, kCopies, 1, kWaiting>(image, p, t.patch, at.n, h, w, to, thread, threads);
+      }
+    };
+    if (kForm != StemForm::kTf32 && t.patch.copies == 2) {
+      fill(std::integral_constant<int, kForm == StemForm::kTf32 ? 1 : 2>());
     } else {
-      fill_patch<kForm, 1, 1, kWaiting>(image, p, t.patch, at.n, h, w, to, thread, threads);
+      fill(std::integral_constant<int, 1>());
     }
     __syncwarp();
     if (threadIdx.x % 32 == 0) barrier_arrive(shared.full(place.stage));

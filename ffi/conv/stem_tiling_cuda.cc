@@ -70,7 +70,8 @@ bool as_stem(const Shape& s, StemProblem* problem) {
                         s.stride_h <= 8 && s.stride_w <= 8;
   const bool is_dense = s.groups == 1 && s.dilation_h == 1 && s.dilation_w == 1;
   if (s.channels < 1 || s.channels > kStemChannels || s.out_channels % 8 != 0 || !is_small ||
-      !is_dense || s.x_size() == 0 || s.y_size() == 0 || s.filter_size() == 0) {
+      !is_dense || s.height * s.width * s.channels >= int64_t{1} << 31 || s.x_size() == 0 ||
+      s.y_size() == 0 || s.filter_size() == 0) {
     return false;
   }
   *problem = {static_cast<int>(s.batch),        static_cast<int>(s.height),
@@ -86,8 +87,10 @@ bool as_stem(const Shape& s, StemProblem* problem) {
 bool tile_stem(const StemProblem& p, const StemVariant& v, StemTiling* best) {
   const int slot_values = 4 / v.value_bytes;
   StemTiling t;
-  t.row_slots = divide_up(p.window_values(), slot_values);
-  t.steps = divide_up(t.row_slots * p.filter_height, 2 * kStemSlots) * 2;
+  t.row_slots = p.window_values() / slot_values;
+  t.half_slots = p.window_values() % slot_values;
+  const int row_slots = t.row_slots + t.half_slots;
+  t.steps = divide_up(row_slots * p.filter_height, 2 * kStemSlots) * 2;
   const bool is_odd = slot_values == 2 && p.step_values() % 2 != 0;
   const int widest = divide_up(p.out_width, 8) * 8;
   bool found = false;
@@ -97,7 +100,7 @@ bool tile_stem(const StemProblem& p, const StemVariant& v, StemTiling* best) {
     }
     const int most = std::min(p.out_height, 64 * kMostRowBlocks / width);
     for (int height = 1; height <= most; ++height) {
-      t.patch = StemPatch(p, height, width, t.row_slots * slot_values, is_odd ? 2 : 1, 1, v.parts,
+      t.patch = StemPatch(p, height, width, row_slots * slot_values, is_odd ? 2 : 1, 1, v.parts,
                           v.value_bytes);
       if (!complete(p, v, &t)) continue;
       if (found && t.cost >= best->cost) continue;
