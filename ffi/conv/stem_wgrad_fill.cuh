@@ -183,6 +183,41 @@ class StemGradient {
   bool has_low_, has_high_;
 };
 
+// Whole 16 bytes of [from, to) into L2.
+__device__ __forceinline__ void prefetch_range(const void* from, const void* to) {
+  const uint64_t begin = (reinterpret_cast<uint64_t>(from) + 15) / 16 * 16;
+  const uint64_t end = reinterpret_cast<uint64_t>(to) / 16 * 16;
+  if (end <= begin) return;
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(begin),
+               "r"(static_cast<uint32_t>(end - begin))
+               : "memory");
+}
+
+// What a later tile will load, into L2: a thread has too few registers to wait for memory with.
+template <typename Value>
+__device__ __forceinline__ void prefetch_tile(const StemImage<Value>& x, const float* y,
+                                              const StemProblem& p, const StemWgradTiling& t,
+                                              const StemWgradWork& work, const StemTilePlace& at,
+                                              int thread) {
+  const int width = p.width * p.channels, h0 = at.h * p.stride_h - p.pad_h + work.first_row;
+  const int begin = (at.w * p.stride_w - p.pad_w) * p.channels;
+  const int first = max(begin, 0), last = min(begin + t.patch.units * 8 + 8, width);
+  for (int row = thread; row < t.patch.rows; row += kPatchThreads) {
+    const int h = h0 + row;
+    if (h < 0 || h >= p.height || last <= first) continue;
+    const Value* from = x.data + (int64_t{at.n} * p.height + h) * width;
+    prefetch_range(from + first, from + last);
+  }
+  if (y == nullptr || work.first_block != 0 || work.first_column != 0) return;
+  const int rows = min(t.patch.tile_height, p.out_height - at.h);
+  const int columns = min(t.patch.tile_width, p.out_width - at.w);
+  for (int row = thread; row < rows; row += kPatchThreads) {
+    const float* from =
+        y + ((int64_t{at.n} * p.out_height + at.h + row) * p.out_width + at.w) * p.out_channels;
+    prefetch_range(from, from + int64_t{columns} * p.out_channels);
+  }
+}
+
 // A tile's patch, in the copies that its stride needs.
 template <StemForm kForm, typename T>
 __device__ __forceinline__ void fill_any_patch(const StemImage<T>& x, const StemProblem& p,
@@ -220,6 +255,10 @@ __device__ __forceinline__ void fill_stages(const CUtensorMap& y_map, const void
   for (int tile = work.first_tile + group; tile < work.end_tile; tile += kStemProducers) {
     const StemTilePlace at(t, tile);
     const uint32_t full = stages.full(place.stage);
+    if (tile + kStemProducers < work.end_tile) {
+      const StemTilePlace next(t, tile + kStemProducers);
+      prefetch_tile(image, kSplits ? y : nullptr, p, t, work, next, thread);
+    }
     if constexpr (kSplits) {
       using Gradient = StemGradient<kVariant>;
       const Gradient gradient(p, t, work, y, thread);

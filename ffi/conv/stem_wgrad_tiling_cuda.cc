@@ -12,7 +12,7 @@ constexpr int kSharedBytes = 227 * 1024 - 1024;  // beside the kernel's own
 constexpr int kMostWidth = 256;                  // of a copy engine's box
 constexpr int kMostStages = 4;
 constexpr double kMemoryBytes = 18, kCacheBytes = 28;  // a tick and multiprocessor
-constexpr double kLatency = 800;                       // ticks until memory answers
+constexpr double kLatency = 500;                       // ticks until L2 answers, under load
 
 int divide_up(int64_t a, int64_t b) { return static_cast<int>(ceil_div(a, b)); }
 
@@ -92,7 +92,7 @@ double tile_cost(const StemProblem& p, const StemWgradTiling& t, int value_bytes
   const double tensor = products * v.columns / 2.0;
   const double reads = v.planes * 16.0 * bank_turns(p, t.patch) + products * v.columns / 4.0;
   const double writes = (t.y_bytes + t.patch_bytes) / 128.0;
-  const double multiply = std::max(runs * tensor, runs * reads + writes) + 150;
+  const double multiply = std::max(runs * tensor, runs * reads + writes) + 250;
   // Rounds of loads that wait for memory, and the work on what came.
   const int wanted = 8 + ((t.patch.copies - 1) * t.patch.copy_step + 1) / 2 * 2;
   const int vectors = (wanted * value_bytes + 14) / 16 + 1;
@@ -100,9 +100,9 @@ double tile_cost(const StemProblem& p, const StemWgradTiling& t, int value_bytes
   const int rounds = divide_up(t.patch.rows * t.patch.units, 128 * at_once);
   double fill = rounds * (kLatency + at_once * (40 + 20.0 * t.patch.copies * v.planes)) + 200;
   if (v.planes == 1) {
-    fill = std::max(fill, 2 * kLatency);
+    fill = std::max(fill, 3 * kLatency);  // y_bar, from memory
   } else {
-    fill += t.steps * 16.0 * v.columns / 1024 * (250 + 60 * v.planes);
+    fill += t.steps * 16.0 * v.columns / 1024 * (110 + 20 * v.planes);
   }
   const double loads = t.groups * kStemGroup * v.columns * value_bytes / kCacheBytes;
   return std::max({multiply, fill / kStemProducers, loads, (fill + multiply) / t.stages});
@@ -120,7 +120,7 @@ void choose_slices(const StemProblem& p, int value_bytes, StemWgradTiling* t) {
     const double waves = divide_up(int64_t{t->items()} * slices, kMultiprocessors);
     const double products = waves * (divide_up(t->tiles, slices) * tile + 3000);
     const double sums = filter * 8 / 2000 * slices * (t->shares_pixels ? 2 : 1);
-    const double cost = std::max(products, memory + 3000) + sums;
+    const double cost = std::max(products, memory + 3000) + 0.1 * products + sums;
     if (slices > 1 && cost >= t->cost) continue;
     t->cost = cost;
     t->slices = slices;
