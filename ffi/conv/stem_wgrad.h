@@ -45,6 +45,7 @@ struct StemWgradTiling {
   int tiles = 1;                        // of all images
   int groups = 1, steps = 2;            // of a tile; steps of all warpgroups, with spare ones
   int y_bytes = 0, patch_bytes = 0;     // of one stage, multiples of 1024
+  int turns = 1;                        // of the banks, to read a matrix of the patch
   int stages = 2, slices = 1;
   double cost = 0;  // expected, in clock ticks
 

@@ -46,7 +46,7 @@ class StemProducts {
       : lane_(threadIdx.x % 32), zeros_(zeros) {
     const StemWgradWork work(t);
     const int value = lane_ % 8 * p.step_values(), copy = value % 8 / t.patch.copy_step;
-    lane_offset_ = copy * t.patch.copy_bytes + (value - copy * t.patch.copy_step) * 2;
+    lane_offset_ = t.patch.copy_at[copy] + (value - copy * t.patch.copy_step) * 2;
     const int first_block = own_block(t, work, group);
 #pragma unroll
     for (int i = 0; i < kTiles; ++i) {

@@ -18,16 +18,43 @@ int divide_up(int64_t a, int64_t b) { return static_cast<int>(ceil_div(a, b)); }
 
 int common_divisor(int a, int b) { return b == 0 ? a : common_divisor(b, a % b); }
 
-// In how many turns a matrix's eight rows are read: those of one bank take a turn each.
-int bank_turns(const StemProblem& p, const StemPatch& patch) {
-  int rows[8] = {}, most = 0;
-  for (int pixel = 0; pixel < kStemGroup; ++pixel) {
-    const int value = pixel * p.step_values(), copy = value % 8 / patch.copy_step;
-    const int unit = copy * patch.copy_bytes / 16 + (value - copy * patch.copy_step) / 8;
-    most = std::max(most, ++rows[unit % 8]);
+// Where the eight rows of a matrix lie, 16 bytes each: the same banks take them in turns.
+class MatrixBanks {
+ public:
+  MatrixBanks(const StemProblem& p, const StemPatch& patch) : copies_(patch.copies) {
+    for (int pixel = 0; pixel < kStemGroup; ++pixel) {
+      const int value = pixel * p.step_values(), copy = value % 8 / patch.copy_step;
+      ++rows_[copy][(value - copy * patch.copy_step) / 8 % 8];
+    }
   }
-  return most;
-}
+
+  // The fewest turns, and for them the banks that copies start at.
+  int turns() {
+    int most = 1;
+    while (!place(0, most)) ++most;
+    return most;
+  }
+
+  int first(int copy) const { return first_[copy]; }
+
+ private:
+  bool place(int copy, int most) {
+    if (copy == copies_) return true;
+    for (first_[copy] = 0; first_[copy] < 8; ++first_[copy]) {
+      bool fits = true;
+      for (int bank = 0; bank < 8; ++bank) {
+        used_[(bank + first_[copy]) % 8] += rows_[copy][bank];
+        fits &= used_[(bank + first_[copy]) % 8] <= most;
+      }
+      if (fits && place(copy + 1, most)) return true;
+      for (int bank = 0; bank < 8; ++bank) used_[(bank + first_[copy]) % 8] -= rows_[copy][bank];
+    }
+    return false;
+  }
+
+  const int copies_;
+  int rows_[kStemCopies][8] = {}, used_[8] = {}, first_[kStemCopies] = {};
+};
 
 // Rows for the warpgroups; false if they do not fit. Warpgroups that run fewer waste the rest.
 bool share_rows(const StemWgradVariant& v, StemWgradTiling* t) {
@@ -56,14 +83,12 @@ bool place_tile(const StemProblem& p, int height, int width, StemWgradTiling* t)
   const int copy_step = common_divisor(p.step_values(), 8);
   t->patch = StemPatch(part, height, width, t->run_blocks * 8, 8 / copy_step, copy_step,
                        t->variant.planes, 2);
-  int best_pad = 0, best_turns = 9;
-  const int bytes = t->patch.copy_bytes;
-  for (int pad = 0; pad < 8 && t->patch.copies > 1; ++pad) {
-    t->patch.copy_bytes = bytes + pad * 16;
-    const int turns = bank_turns(p, t->patch);
-    if (turns < best_turns) best_turns = turns, best_pad = pad;
+  MatrixBanks banks(p, t->patch);
+  t->turns = banks.turns();
+  t->patch.copy_bytes = static_cast<int>(round_up(t->patch.copy_bytes + 7 * 16, 128));
+  for (int copy = 0; copy < t->patch.copies; ++copy) {
+    t->patch.copy_at[copy] = copy * t->patch.copy_bytes + banks.first(copy) * 16;
   }
-  t->patch.copy_bytes = bytes + best_pad * 16;
   t->groups = height * (width / kStemGroup);
   const int unit = t->shares_pixels ? 2 * kStemWarpgroups : 2;
   t->steps = divide_up(t->groups, 2 * unit) * unit;
@@ -90,7 +115,7 @@ double tile_cost(const StemProblem& p, const StemWgradTiling& t, int value_bytes
   const int products = v.planes == 1 ? 1 : v.planes == 2 ? 3 : 6;
   const int runs = t.steps * (t.shares_pixels ? t.tiles_of[0] : t.tiles_of[0] + t.tiles_of[1]);
   const double tensor = products * v.columns / 2.0;
-  const double reads = v.planes * 16.0 * bank_turns(p, t.patch) + products * v.columns / 4.0;
+  const double reads = v.planes * 16.0 * t.turns + products * v.columns / 4.0;
   const double writes = (t.y_bytes + t.patch_bytes) / 128.0;
   const double multiply = std::max(runs * tensor, runs * reads + writes) + 250;
   // Rounds of loads that wait for memory, and the work on what came.
