@@ -49,6 +49,7 @@ struct StemPatch {
   int copy_bytes = 0;             // rows * row_bytes, or more
   int copy_at[kStemCopies] = {};  // byte of each copy in a plane
 
+  constexpr int unit_bytes() const { return row_bytes / units; }
   constexpr int plane_bytes() const { return copies * copy_bytes; }
   constexpr int bytes() const { return planes * plane_bytes(); }
 

@@ -1,7 +1,7 @@
 #pragma once
 
-// Rows of x into shared memory, for the kernels of stem.h: by one warpgroup, since rows of few
-// channels start at any even address, which the copy engine does not take.
+// Rows of x into shared memory, for the kernels of stem.h: by warps, since rows of few channels
+// start at any even address, which the copy engine does not take.
 //
 // A thread takes units: 8 values of a row, and as many more as the copies' shifts need. It reads
 // the aligned 16-byte vectors that hold them, shifts them into place and stores each copy's 16
@@ -25,8 +25,6 @@ constexpr int stem_planes(StemForm form) {
 
 #if JAXDIRECT_HOPPER
 
-inline constexpr int kPatchThreads = 128;
-
 __device__ __forceinline__ void store_16(uint32_t address, uint32_t a, uint32_t b, uint32_t c,
                                          uint32_t d) {
   asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(a), "r"(b), "r"(c),
@@ -39,23 +37,35 @@ __device__ __forceinline__ uint32_t to_tf32(uint32_t value) {
   return value;
 }
 
-// x as the copy engine's replacement sees it. T: __nv_bfloat16, __half or float.
+// 16 bytes at an aligned address if `wanted`, else zeros; without a branch, so that loads overlap.
+__device__ __forceinline__ uint4 load_if(bool wanted, const void* from) {
+  uint4 v;
+  asm volatile(
+      "{\n.reg .pred wanted;\nsetp.ne.b32 wanted, %5, 0;\n"
+      "mov.b32 %0, 0;\nmov.b32 %1, 0;\nmov.b32 %2, 0;\nmov.b32 %3, 0;\n"
+      "@wanted ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];\n}"
+      : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+      : "l"(from), "r"(static_cast<int>(wanted)));
+  return v;
+}
+
+// x and its extent. T: __nv_bfloat16, __half or float.
 template <typename T>
 struct StemImage {
   const T* data;
   int64_t values;
 
-  // 16 bytes from an aligned address of which a part may lie outside of x: zeros there.
-  __device__ __forceinline__ uint4 vector(const T* from) const {
+  __device__ __forceinline__ bool has_vector(const T* from) const {
+    return from >= data && from + 16 / sizeof(T) <= data + values;
+  }
+
+  // 16 bytes from an aligned address of which a part lies outside of x: zeros there.
+  __device__ __forceinline__ uint4 part_of_vector(const T* from) const {
     constexpr int kValues = 16 / sizeof(T);
-    const int64_t first = from - data;
-    if (first >= 0 && first + kValues <= values) {
-      return __ldg(reinterpret_cast<const uint4*>(from));
-    }
     T parts[kValues];
 #pragma unroll
     for (int i = 0; i < kValues; ++i) {
-      parts[i] = first + i >= 0 && first + i < values ? from[i] : T(0.0f);
+      parts[i] = from + i >= data && from + i < data + values ? from[i] : T(0.0f);
     }
     uint4 found;
     memcpy(&found, parts, 16);
@@ -71,32 +81,43 @@ struct StemUnit {
   static constexpr int kWords = kWanted * sizeof(T) / 4;  // kWanted is even
 
   uint4 vectors[kVectors];
+  const T* from;    // the first vector
   int offset;       // of the first wanted value in the vectors
   int first, last;  // those of the wanted values that lie in the image: [first, last)
   uint32_t to;      // byte in a copy
 
+  // Starts the loads.
   __device__ __forceinline__ void load(const StemImage<T>& x, const StemProblem& p,
-                                       const StemPatch& patch, int n, int h0, int w0, int unit) {
-    const int row = unit / patch.units, block = unit - row * patch.units;
+                                       const StemPatch& patch, int n, int h0, int w0, int row,
+                                       int block) {
     const int h = h0 + row, width = p.width * p.channels;
     const int value = w0 * p.channels + block * 8;  // of the image's row
-    to = row * patch.row_bytes + block * (patch.row_bytes / patch.units);
+    to = row * patch.row_bytes + block * patch.unit_bytes();
     first = max(-value, 0);
-    last = h >= 0 && h < p.height ? min(width - value, kWanted) : 0;
-    if (last <= first) {
-#pragma unroll
-      for (uint4& v : vectors) v = make_uint4(0, 0, 0, 0);
-      offset = first = last = 0;
-      return;
-    }
-    const T* from = x.data + (int64_t{n} * p.height + h) * width + value;
-    offset = static_cast<int>(reinterpret_cast<uintptr_t>(from) % 16 / sizeof(T));
+    last = row < patch.rows && h >= 0 && h < p.height ? min(width - value, kWanted) : 0;
+    const T* wanted = x.data + (int64_t{n} * p.height + h) * width + value;
+    offset = static_cast<int>(reinterpret_cast<uintptr_t>(wanted) % 16 / sizeof(T));
+    from = wanted - offset;
 #pragma unroll
     for (int i = 0; i < kVectors; ++i) {
-      const int begin = i * kPerVector - offset;  // among the wanted
-      vectors[i] = begin < last && begin + kPerVector > first ? x.vector(from + begin)
-                                                              : make_uint4(0, 0, 0, 0);
+      vectors[i] = load_if(needs(i) && x.has_vector(from + i * kPerVector), from + i * kPerVector);
     }
+  }
+
+  // Of vectors at either end of x, what belongs to x.
+  __device__ __forceinline__ void complete(const StemImage<T>& x) {
+    if (x.has_vector(from) && x.has_vector(from + (kVectors - 1) * kPerVector)) return;
+#pragma unroll
+    for (int i = 0; i < kVectors; ++i) {
+      if (needs(i) && !x.has_vector(from + i * kPerVector)) {
+        vectors[i] = x.part_of_vector(from + i * kPerVector);
+      }
+    }
+  }
+
+  __device__ __forceinline__ bool needs(int vector) const {
+    const int begin = vector * kPerVector - offset;  // among the wanted
+    return first < last && begin < last && begin + kPerVector > first;
   }
 
   // The wanted values in order, zeros outside of the image.
@@ -185,28 +206,33 @@ __device__ __forceinline__ void store_unit(const StemUnit<T, kWanted>& unit, con
   }
 }
 
-// One warpgroup, thread `thread` of it: the patch of the tile whose first input pixel is (h0, w0)
-// of image n, to shared memory at `to`.
-template <StemForm kForm, int kCopies, int kStep, typename T>
+// Thread `thread` of `threads`: the patch of the tile whose first input pixel is (h0, w0)
+// of image n, to shared memory at `to`. A thread waits for as many units at once as fit into
+// kRegisters.
+template <StemForm kForm, int kCopies, int kStep, int kRegisters = 48, typename T>
 __device__ __forceinline__ void fill_patch(const StemImage<T>& x, const StemProblem& p,
                                            const StemPatch& patch, int n, int h0, int w0,
-                                           uint32_t to, int thread) {
+                                           uint32_t to, int thread, int threads) {
   constexpr int kWanted = 8 + ((kCopies - 1) * kStep + 1) / 2 * 2;
-  constexpr int kAtOnce = kWanted * sizeof(T) > 40 ? 1 : 2;
-  const int units = patch.rows * patch.units;
-  for (int unit = thread; unit < units; unit += kAtOnce * kPatchThreads) {
+  constexpr int kAtOnce = kRegisters / (4 * StemUnit<T, kWanted>::kVectors + 4);
+  // Thread and row of a unit go together, so that a warp's loads are neighbours.
+  const int row_step = threads / patch.units, block_step = threads % patch.units;
+  int row = thread / patch.units, block = thread % patch.units;
+  while (row < patch.rows) {
     StemUnit<T, kWanted> found[kAtOnce];
+    bool is_inside[kAtOnce];
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {
-      if (unit + i * kPatchThreads < units) {
-        found[i].load(x, p, patch, n, h0, w0, unit + i * kPatchThreads);
-      }
+      is_inside[i] = row < patch.rows;
+      found[i].load(x, p, patch, n, h0, w0, row, block);
+      row += row_step, block += block_step;
+      if (block >= patch.units) ++row, block -= patch.units;
     }
 #pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) found[i].complete(x);
+#pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {
-      if (unit + i * kPatchThreads < units) {
-        store_unit<kForm, kCopies, kStep>(found[i], patch, to);
-      }
+      if (is_inside[i]) store_unit<kForm, kCopies, kStep>(found[i], patch, to);
     }
   }
 }
