@@ -16,14 +16,14 @@
 
 namespace jaxdirect::conv {
 
-inline constexpr int kStemGroup = 8;         // neighbouring pixels; a step of depth is two groups
-inline constexpr int kStemWarpgroups = 2;    // that multiply
-inline constexpr int kStemProducers = 2;     // warpgroups that fill stages, in turns
-inline constexpr int kStemMostSteps = 40;    // of a tile
-inline constexpr int kStemSpareSteps = 8;    // that loads ahead may touch
-inline constexpr int kStemPromotion = 8;     // steps, after which three parts' sums are taken up
-inline constexpr int kStemTileBlocks = 8;    // of 8 rows, in the 64 rows of a product
-inline constexpr uint32_t kStemNoRow = 255;  // of a group that is not in the tile
+inline constexpr int kStemGroup = 8;           // neighbouring pixels; a step of depth is two groups
+inline constexpr int kStemWarpgroups = 2;      // that multiply
+inline constexpr int kStemProducers = 2;       // warpgroups that fill stages, in turns
+inline constexpr int kStemMostSteps = 40;      // of a tile
+inline constexpr int kStemSpareSteps = 8;      // that loads ahead may touch
+inline constexpr int kStemWgradPromotion = 8;  // steps, after which three parts' sums are taken up
+inline constexpr int kStemTileBlocks = 8;      // of 8 rows, in the 64 rows of a product
+inline constexpr uint32_t kStemNoRow = 255;    // of a group that is not in the tile
 
 // What a kernel takes: bf16 parts of a value (1: 16-bit types), columns k, and how many times 64
 // rows a warpgroup multiplies; one fewer is possible too.

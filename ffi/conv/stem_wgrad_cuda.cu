@@ -111,7 +111,7 @@ Status stem_wgrad(cudaStream_t stream, const Args& args) {
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, t.shared_bytes()),
       kOp);
   float* partial = static_cast<float*>(args.workspace);
-  kernel<<<t.items() * t.slices, kStemThreads, t.shared_bytes(), stream>>>(
+  kernel<<<t.items() * t.slices, kStemWgradThreads, t.shared_bytes(), stream>>>(
       y, args.x, static_cast<const float*>(args.y), partial, work.problem, t);
   JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaPeekAtLastError(), kOp);
   return add_slices(stream, partial, args.shape.filter_size(), t.partial_sums(), args.type,

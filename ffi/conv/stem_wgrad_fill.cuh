@@ -11,6 +11,7 @@
 namespace jaxdirect::conv {
 
 inline constexpr int kStemMostStages = 4;
+inline constexpr int kPatchThreads = 128;  // that fill a stage
 
 #if JAXDIRECT_HOPPER
 
@@ -225,13 +226,13 @@ __device__ __forceinline__ void fill_any_patch(const StemImage<T>& x, const Stem
                                                uint32_t to, int thread) {
   switch (patch.copies) {
     case 8:
-      return fill_patch<kForm, 8, 1>(x, p, patch, n, h0, w0, to, thread);
+      return fill_patch<kForm, 8, 1>(x, p, patch, n, h0, w0, to, thread, kPatchThreads);
     case 4:
-      return fill_patch<kForm, 4, 2>(x, p, patch, n, h0, w0, to, thread);
+      return fill_patch<kForm, 4, 2>(x, p, patch, n, h0, w0, to, thread, kPatchThreads);
     case 2:
-      return fill_patch<kForm, 2, 4>(x, p, patch, n, h0, w0, to, thread);
+      return fill_patch<kForm, 2, 4>(x, p, patch, n, h0, w0, to, thread, kPatchThreads);
     default:
-      return fill_patch<kForm, 1, 8>(x, p, patch, n, h0, w0, to, thread);
+      return fill_patch<kForm, 1, 8>(x, p, patch, n, h0, w0, to, thread, kPatchThreads);
   }
 }
 

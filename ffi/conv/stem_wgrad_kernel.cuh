@@ -98,7 +98,7 @@ class StemProducts {
     uint32_t b = y + first * 16 * kRowBytes;
     for (int i = 0; i < steps; i += kUnroll) {
       if constexpr (kPlanes == 3) {
-        if (i > 0 && i % kStemPromotion == 0) take_up();
+        if (i > 0 && i % kStemWgradPromotion == 0) take_up();
       }
       const uint32_t last = at[kUnroll - 1];
 #pragma unroll
@@ -106,7 +106,7 @@ class StemProducts {
         at[r] = locate(entry[r]);
         entry[r] = entries[2 * stride * (i + 2 * kUnroll + r)];
       }
-      const bool begins = kPlanes == 3 ? i % kStemPromotion == 0 : i == 0;
+      const bool begins = kPlanes == 3 ? i % kStemWgradPromotion == 0 : i == 0;
 #pragma unroll
       for (int slot = 0; slot < kSlots; ++slot) {
         const int r = slot / kTiles;
@@ -232,10 +232,10 @@ __device__ __forceinline__ void multiply_patches(const StemProblem& p, const Ste
 
 #endif  // JAXDIRECT_HOPPER
 
-inline constexpr int kStemThreads = 128 * (kStemWarpgroups + kStemProducers);
+inline constexpr int kStemWgradThreads = 128 * (kStemWarpgroups + kStemProducers);
 
 template <typename T, int kPlanes, int kColumns, int kTiles>
-__global__ void __launch_bounds__(kStemThreads, 1)
+__global__ void __launch_bounds__(kStemWgradThreads, 1)
     stem_wgrad_slices(const __grid_constant__ CUtensorMap y_map, const void* x, const float* y,
                       float* partial, const __grid_constant__ StemProblem p,
                       const __grid_constant__ StemWgradTiling t) {
