@@ -16,11 +16,14 @@
 
 namespace jaxdirect::conv {
 
-inline constexpr int kStemGroup = 8;           // neighbouring pixels; a step of depth is two groups
-inline constexpr int kStemWarpgroups = 2;      // that multiply
-inline constexpr int kStemProducers = 2;       // warpgroups that fill stages, in turns
+inline constexpr int kStemGroup = 8;          // neighbouring pixels; a step of depth is two groups
+inline constexpr int kStemWarpgroups = 2;     // that multiply
+inline constexpr int kStemProducers = 2;      // warpgroups that fill stages, in turns
+inline constexpr int kStemFillThreads = 128;  // of one stage
+inline constexpr int kStemMostStages = 4;
 inline constexpr int kStemMostSteps = 40;      // of a tile
 inline constexpr int kStemSpareSteps = 8;      // that loads ahead may touch
+inline constexpr int kStemMostDepth = 2048;    // steps of two parts' sums that are not taken up
 inline constexpr int kStemWgradPromotion = 8;  // steps, after which three parts' sums are taken up
 inline constexpr int kStemTileBlocks = 8;      // of 8 rows, in the 64 rows of a product
 inline constexpr uint32_t kStemNoRow = 255;    // of a group that is not in the tile
@@ -30,6 +33,8 @@ inline constexpr uint32_t kStemNoRow = 255;    // of a group that is not in the 
 struct StemWgradVariant {
   int planes, columns, tiles;
 
+  // Whether tensor cores' sums, which they truncate, go into float32 registers in between.
+  constexpr bool takes_up() const { return planes == 3 || (planes == 2 && columns * tiles < 96); }
   constexpr int row_bytes() const { return columns % 64 == 0 ? 128 : 64; }  // of y_bar in a stage
 };
 

@@ -31,7 +31,7 @@ Entry entry() {
 
 const Entry kKernels[] = {
     entry<1, 64, 1>(), entry<1, 64, 3>(), entry<1, 96, 2>(), entry<2, 32, 2>(),
-    entry<2, 64, 1>(), entry<3, 32, 2>(), entry<3, 64, 1>(),
+    entry<2, 64, 1>(), entry<2, 96, 1>(), entry<3, 32, 2>(), entry<3, 64, 1>(),
 };
 
 struct Work {

@@ -10,9 +10,6 @@
 
 namespace jaxdirect::conv {
 
-inline constexpr int kStemMostStages = 4;
-inline constexpr int kPatchThreads = 128;  // that fill a stage
-
 #if JAXDIRECT_HOPPER
 
 template <int kValue>
@@ -107,10 +104,10 @@ __device__ __forceinline__ void clear_spare_rows(const StemWgradTiling& t,
 // thread's eight channels of its pixel in each.
 template <StemWgradVariant kVariant>
 class StemGradient {
-  static constexpr int kUnits = kVariant.columns / 8;           // of a pixel
-  static constexpr int kGroups = kPatchThreads / (8 * kUnits);  // at a time
+  static constexpr int kUnits = kVariant.columns / 8;              // of a pixel
+  static constexpr int kGroups = kStemFillThreads / (8 * kUnits);  // at a time
   static constexpr int kRowUnits = kVariant.row_bytes() / 16;
-  static_assert(kPatchThreads % (8 * kUnits) == 0);
+  static_assert(kGroups > 0);
 
  public:
   static constexpr int kAtOnce = 3;
@@ -122,7 +119,7 @@ class StemGradient {
         plane_bytes_(t.y_bytes / kVariant.planes),
         unit_(thread % kUnits),
         pixel_(thread / kUnits % 8),
-        first_(thread / (8 * kUnits)),
+        first_(thread < kGroups * 8 * kUnits ? thread / (8 * kUnits) : 1 << 20),  // none
         k_(work.first_column + unit_ * 8) {
     const int turn = kVariant.row_bytes() == 128 ? pixel_ : pixel_ / 2;
     to_ = (unit_ / kRowUnits * rows_ + pixel_) * kVariant.row_bytes() +
@@ -203,7 +200,7 @@ __device__ __forceinline__ void prefetch_tile(const StemImage<Value>& x, const f
   const int width = p.width * p.channels, h0 = at.h * p.stride_h - p.pad_h + work.first_row;
   const int begin = (at.w * p.stride_w - p.pad_w) * p.channels;
   const int first = max(begin, 0), last = min(begin + t.patch.units * 8 + 8, width);
-  for (int row = thread; row < t.patch.rows; row += kPatchThreads) {
+  for (int row = thread; row < t.patch.rows; row += kStemFillThreads) {
     const int h = h0 + row;
     if (h < 0 || h >= p.height || last <= first) continue;
     const Value* from = x.data + (int64_t{at.n} * p.height + h) * width;
@@ -212,7 +209,7 @@ __device__ __forceinline__ void prefetch_tile(const StemImage<Value>& x, const f
   if (y == nullptr || work.first_block != 0 || work.first_column != 0) return;
   const int rows = min(t.patch.tile_height, p.out_height - at.h);
   const int columns = min(t.patch.tile_width, p.out_width - at.w);
-  for (int row = thread; row < rows; row += kPatchThreads) {
+  for (int row = thread; row < rows; row += kStemFillThreads) {
     const float* from =
         y + ((int64_t{at.n} * p.out_height + at.h + row) * p.out_width + at.w) * p.out_channels;
     prefetch_range(from, from + int64_t{columns} * p.out_channels);
@@ -226,13 +223,13 @@ __device__ __forceinline__ void fill_any_patch(const StemImage<T>& x, const Stem
                                                uint32_t to, int thread) {
   switch (patch.copies) {
     case 8:
-      return fill_patch<kForm, 8, 1>(x, p, patch, n, h0, w0, to, thread, kPatchThreads);
+      return fill_patch<kForm, 8, 1>(x, p, patch, n, h0, w0, to, thread, kStemFillThreads);
     case 4:
-      return fill_patch<kForm, 4, 2>(x, p, patch, n, h0, w0, to, thread, kPatchThreads);
+      return fill_patch<kForm, 4, 2>(x, p, patch, n, h0, w0, to, thread, kStemFillThreads);
     case 2:
-      return fill_patch<kForm, 2, 4>(x, p, patch, n, h0, w0, to, thread, kPatchThreads);
+      return fill_patch<kForm, 2, 4>(x, p, patch, n, h0, w0, to, thread, kStemFillThreads);
     default:
-      return fill_patch<kForm, 1, 8>(x, p, patch, n, h0, w0, to, thread, kPatchThreads);
+      return fill_patch<kForm, 1, 8>(x, p, patch, n, h0, w0, to, thread, kStemFillThreads);
   }
 }
 

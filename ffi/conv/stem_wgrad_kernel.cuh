@@ -14,8 +14,8 @@
 //
 // float32 values are two or three bf16 parts, as in halo_split_kernel.cuh: x0 y0 is the leading
 // product, the corrections x0 y1 + x1 y0 (+ x0 y2 + x2 y0 + x1 y1) have accumulators of their own.
-// Tensor cores truncate, so leading sums are taken up into float32 registers every tile (two
-// parts) or every 128 pixels (three).
+// Tensor cores truncate, so leading sums are taken up into float32 registers every 128 pixels
+// (three parts) or every tile (two, if registers suffice; else a slice has few tiles).
 //
 // Two warpgroups multiply: rows of their own, or the same rows and every other step. Two more fill
 // the stages in turns: y_bar by the copy engine, or, if it is to be split, themselves. Bytes:
@@ -35,7 +35,8 @@ template <typename T, int kPlanes, int kColumns, int kTiles>
 class StemProducts {
   static constexpr StemWgradVariant kVariant = {kPlanes, kColumns, kTiles};
   static constexpr int kRowBytes = kVariant.row_bytes();
-  static constexpr int kSets = kPlanes == 1 ? 1 : 3;  // leading; corrections, taken up
+  // Leading sums, then corrections, then what was taken up.
+  static constexpr int kSets = kVariant.takes_up() ? 3 : kPlanes == 1 ? 1 : 2;
   // Slots take turns: one is multiplied while another is loaded.
   static constexpr int kUnroll = kTiles == 1 ? 2 : 1;
   static constexpr int kSlots = kTiles * kUnroll;
@@ -106,7 +107,8 @@ class StemProducts {
         at[r] = locate(entry[r]);
         entry[r] = entries[2 * stride * (i + 2 * kUnroll + r)];
       }
-      const bool begins = kPlanes == 3 ? i % kStemWgradPromotion == 0 : i == 0;
+      const bool begins =
+          kVariant.takes_up() && (kPlanes == 3 ? i % kStemWgradPromotion == 0 : i == 0);
 #pragma unroll
       for (int slot = 0; slot < kSlots; ++slot) {
         const int r = slot / kTiles;
@@ -186,8 +188,8 @@ class StemProducts {
 #pragma unroll
     for (int tile = 0; tile < kTiles; ++tile) {
       settle(sums_[0][tile]);
-      if constexpr (kPlanes > 1) {
-        settle(sums_[1][tile]);
+      if constexpr (kPlanes > 1) settle(sums_[1][tile]);
+      if constexpr (kVariant.takes_up()) {
 #pragma unroll
         for (int i = 0; i < kColumns / 2; ++i) sums_[2][tile][i] += sums_[0][tile][i];
       }
@@ -196,7 +198,7 @@ class StemProducts {
 
   __device__ __forceinline__ float total(int tile, int i) const {
     if constexpr (kPlanes == 1) return sums_[0][tile][i];
-    const float correction = sums_[kSets / 2][tile][i], sum = sums_[kSets - 1][tile][i];
+    const float correction = sums_[kSets / 2][tile][i], sum = sums_[kSets / 3 * 2][tile][i];
     return correction == correction ? sum + correction : sum;
   }
 

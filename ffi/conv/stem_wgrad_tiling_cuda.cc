@@ -8,9 +8,8 @@ namespace {
 
 // The workspace's size may not depend on the machine that a program is traced on.
 constexpr int kMultiprocessors = 132;
-constexpr int kSharedBytes = 227 * 1024 - 1024;  // beside the kernel's own
-constexpr int kMostWidth = 256;                  // of a copy engine's box
-constexpr int kMostStages = 4;
+constexpr int kSharedBytes = 227 * 1024 - 1024;        // beside the kernel's own
+constexpr int kMostWidth = 256;                        // of a copy engine's box
 constexpr double kMemoryBytes = 18, kCacheBytes = 28;  // a tick and multiprocessor
 constexpr double kLatency = 500;                       // ticks until L2 answers, under load
 
@@ -104,7 +103,8 @@ bool place_tile(const StemProblem& p, int height, int width, StemWgradTiling* t)
   t->blocks_w = divide_up(p.out_width, width);
   if (int64_t{p.batch} * t->blocks_h * t->blocks_w > 1 << 30) return false;
   t->tiles = p.batch * t->blocks_h * t->blocks_w;
-  for (t->stages = kMostStages; t->stages > 2 && t->shared_bytes() > kSharedBytes; --t->stages) {
+  for (t->stages = kStemMostStages; t->stages > 2 && t->shared_bytes() > kSharedBytes;
+       --t->stages) {
   }
   return t->shared_bytes() <= kSharedBytes;
 }
@@ -122,34 +122,41 @@ double tile_cost(const StemProblem& p, const StemWgradTiling& t, int value_bytes
   const int wanted = 8 + ((t.patch.copies - 1) * t.patch.copy_step + 1) / 2 * 2;
   const int vectors = (wanted * value_bytes + 14) / 16 + 1;
   const int at_once = std::max(1, 48 / (4 * vectors + 4));
-  const int rounds = divide_up(t.patch.rows * t.patch.units, 128 * at_once);
+  const int rounds = divide_up(t.patch.rows * t.patch.units, kStemFillThreads * at_once);
   double fill = rounds * (kLatency + at_once * (40 + 20.0 * t.patch.copies * v.planes)) + 200;
   if (v.planes == 1) {
     fill = std::max(fill, 3 * kLatency);  // y_bar, from memory
   } else {
-    fill += t.steps * 16.0 * v.columns / 1024 * (110 + 20 * v.planes);
+    const int units = v.columns / 8;  // of a pixel
+    const int threads = kStemFillThreads / (8 * units) * 8 * units;
+    fill += t.steps * 16.0 * units / threads * (110 + 20 * v.planes);
   }
   const double loads = t.groups * kStemGroup * v.columns * value_bytes / kCacheBytes;
   return std::max({multiply, fill / kStemProducers, loads, (fill + multiply) / t.stages});
 }
 
-void choose_slices(const StemProblem& p, int value_bytes, StemWgradTiling* t) {
+bool choose_slices(const StemProblem& p, int value_bytes, StemWgradTiling* t) {
   const double tile = tile_cost(p, *t, value_bytes);
   const double filter = 1.0 * p.filter_height * p.window_values() * p.out_channels;
   const double y = 1.0 * p.batch * p.out_height * p.out_width * p.out_channels;
   const double x = 1.0 * p.batch * p.height * p.width * p.channels;
   const double memory = (x + y) * value_bytes / kMemoryBytes / kMultiprocessors;
-  t->cost = 0;
   const int most = std::min(t->tiles, 4 * kMultiprocessors);
+  bool found = false;
   for (int slices = 1; slices <= most; ++slices) {
+    const int depth = divide_up(t->tiles, slices) * t->steps;
+    const bool is_exact = t->variant.planes == 1 || t->variant.takes_up();
+    if (!is_exact && depth > kStemMostDepth) continue;
     const double waves = divide_up(int64_t{t->items()} * slices, kMultiprocessors);
     const double products = waves * (divide_up(t->tiles, slices) * tile + 3000);
     const double sums = filter * 8 / 2000 * slices * (t->shares_pixels ? 2 : 1);
     const double cost = std::max(products, memory + 3000) + 0.1 * products + sums;
-    if (slices > 1 && cost >= t->cost) continue;
+    if (found && cost >= t->cost) continue;
     t->cost = cost;
     t->slices = slices;
+    found = true;
   }
+  return found;
 }
 
 }  // namespace
@@ -178,8 +185,7 @@ bool tile_stem_wgrad(const StemProblem& p, const StemWgradVariant& v, int value_
             continue;
           }
           if (!place_tile(p, height, width, &t)) break;
-          choose_slices(p, value_bytes, &t);
-          if (found && t.cost >= best->cost) continue;
+          if (!choose_slices(p, value_bytes, &t) || (found && t.cost >= best->cost)) continue;
           *best = t;
           found = true;
         }
