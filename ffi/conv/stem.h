@@ -19,6 +19,7 @@
 namespace jaxdirect::conv {
 
 inline constexpr int kStemChannels = 8;  // of x, at most
+inline constexpr int kStemCopies = 8;    // of a patch, at most
 
 // Extents, strides and low padding of a convolution with one group and without dilation.
 struct StemProblem {
@@ -45,7 +46,8 @@ struct StemPatch {
   int row_bytes = 16;
   int copies = 1, copy_step = 1;
   int planes = 1;
-  int copy_bytes = 0;  // rows * row_bytes
+  int copy_bytes = 0;             // rows * row_bytes, or more
+  int copy_at[kStemCopies] = {};  // byte of each copy in a plane
 
   constexpr int unit_bytes() const { return row_bytes / units; }
   constexpr int plane_bytes() const { return copies * copy_bytes; }
@@ -63,7 +65,9 @@ struct StemPatch {
         copies(copies),
         copy_step(copy_step),
         planes(planes),
-        copy_bytes(rows * row_bytes) {}
+        copy_bytes(rows * row_bytes) {
+    for (int copy = 0; copy < copies; ++copy) copy_at[copy] = copy * copy_bytes;
+  }
 };
 
 }  // namespace jaxdirect::conv

@@ -157,7 +157,7 @@ struct StemUnit {
 // 16-bit values in order to every copy.
 template <int kCopies, int kStep, int kWords>
 __device__ __forceinline__ void store_copies(const uint32_t (&words)[kWords], uint32_t address,
-                                             int copy_bytes) {
+                                             const StemPatch& patch) {
 #pragma unroll
   for (int copy = 0; copy < kCopies; ++copy) {
     const int shift = copy * kStep;
@@ -167,7 +167,7 @@ __device__ __forceinline__ void store_copies(const uint32_t (&words)[kWords], ui
       v[i] = words[shift / 2 + i];
       if (shift % 2 != 0) v[i] = __funnelshift_r(v[i], words[shift / 2 + i + 1], 16);
     }
-    store_16(address + copy * copy_bytes, v[0], v[1], v[2], v[3]);
+    store_16(address + patch.copy_at[copy], v[0], v[1], v[2], v[3]);
   }
 }
 
@@ -180,7 +180,7 @@ __device__ __forceinline__ void store_unit(const StemUnit<T, kWanted>& unit, con
   unit.take(words);
   to += unit.to;
   if constexpr (kForm == StemForm::kPlain) {
-    store_copies<kCopies, kStep>(words, to, patch.copy_bytes);
+    store_copies<kCopies, kStep>(words, to, patch);
   } else if constexpr (kForm == StemForm::kTf32) {
     static_assert(kCopies == 1);
 #pragma unroll
@@ -201,7 +201,7 @@ __device__ __forceinline__ void store_unit(const StemUnit<T, kWanted>& unit, con
         rest[2 * i] -= __uint_as_float(part[i] << 16);
         rest[2 * i + 1] -= __uint_as_float(part[i] & 0xffff0000u);
       }
-      store_copies<kCopies, kStep>(part, to + plane * patch.plane_bytes(), patch.copy_bytes);
+      store_copies<kCopies, kStep>(part, to + plane * patch.plane_bytes(), patch);
     }
   }
 }

@@ -32,9 +32,10 @@ __device__ __forceinline__ uint64_t operand_layout(uint32_t group_bytes, uint32_
   return uint64_t{1} << 62 | uint64_t{group_bytes >> 4} << 32 | uint64_t{block_bytes >> 4} << 16;
 }
 
-// The same for depth-major rows of 64 bytes in the 64-byte swizzle.
-__device__ __forceinline__ uint64_t operand_layout_64(uint32_t group_bytes) {
-  return uint64_t{2} << 62 | uint64_t{group_bytes >> 4} << 32 | uint64_t{1} << 16;
+// The same for rows of 64 bytes in the 64-byte swizzle; blocks have 32 columns.
+__device__ __forceinline__ uint64_t operand_layout_64(uint32_t group_bytes,
+                                                      uint32_t block_bytes = 16) {
+  return uint64_t{2} << 62 | uint64_t{group_bytes >> 4} << 32 | uint64_t{block_bytes >> 4} << 16;
 }
 
 __device__ __forceinline__ uint64_t operand_at(uint64_t layout, uint32_t address) {
