@@ -259,7 +259,7 @@ __global__ void __launch_bounds__(kStemWgradThreads, 1)
   place_groups(p, t, places);
   if constexpr (kPlanes == 1) clear_spare_rows<kVariant.row_bytes()>(t, stages);
   __syncthreads();
-  const int group = threadIdx.x / 128;
+  const int group = warpgroup();
   const uint32_t zero = shared_address(zeros);
   const auto multiply_as = [&](auto tiles) {
     multiply_patches<T, kPlanes, kColumns, decltype(tiles)::value>(p, t, stages, places, zero,
