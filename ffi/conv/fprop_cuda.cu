@@ -7,6 +7,7 @@
 #include "conv/depthwise.h"
 #include "conv/halo_launch.h"
 #include "conv/halo_problems.h"
+#include "conv/stem_fprop.h"
 
 namespace jaxdirect::conv {
 namespace {
@@ -116,6 +117,7 @@ Status fprop(cudaStream_t stream, const Args& args) {
     return fill_zero(stream, args.y, s.y_size() * size_of(args.type));
   }
   if (s.is_depthwise()) return depthwise_fprop(stream, args);
+  if (plan_stem_fprop(s, args.type, args.precision).covered) return stem_fprop(stream, args);
   return run(stream, args, /*transposed=*/false);
 }
 
@@ -129,7 +131,8 @@ Status dgrad(cudaStream_t stream, const Args& args) {
 }
 
 Plan plan_fprop(const Shape& shape, FloatType type, Precision precision) {
-  return plan(shape, type, precision, /*transposed=*/false);
+  const Plan stem = plan_stem_fprop(shape, type, precision);
+  return stem.covered ? stem : plan(shape, type, precision, /*transposed=*/false);
 }
 
 Plan plan_dgrad(const Shape& shape, FloatType type, Precision precision) {

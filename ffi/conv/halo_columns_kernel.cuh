@@ -53,7 +53,7 @@ __device__ __forceinline__ void multiply_columns(const HaloProblem& p, const Hal
                                                  const Rings& rings, int chunks, T* out) {
   constexpr int kSteps = kChunkBytes / 32;
   const uint64_t layout = operand_layout(t.halo_width * kSwizzleRow, 16);
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4, group = threadIdx.x / 128;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4, group = warpgroup();
   const int tile_column = 8 * group;
   // A lane's row in the filter's stage. [depth, 64 channels]: matrices 1 and 3 hold the upper eight
   // channels, 2 and 3 the upper eight of depth. [channels, depth]: rows are channels.
@@ -132,7 +132,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   const int chunks = (p.in_channels + chunk_values - 1) / chunk_values;
   if (threadIdx.x == 0) rings.initialise(t.halo_stages + t.filter_stages);
   __syncthreads();
-  if (threadIdx.x >= 128 * kConsumers) {
+  if (warpgroup() >= kConsumers) {
     give_registers<40>();
     if (threadIdx.x == 128 * kConsumers) {
       fetch_halos(x, p, t, rings, chunks, chunk_values);

@@ -140,7 +140,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   const int chunks = (p.in_channels + chunk_values - 1) / chunk_values;
   if (threadIdx.x == 0) rings.initialise(t.halo_stages + t.filter_stages);
   __syncthreads();
-  if (threadIdx.x >= 128 * kConsumers) {
+  if (warpgroup() >= kConsumers) {
     give_registers<40>();
     if (threadIdx.x == 128 * kConsumers) {
       fetch_halos(x, p, t, rings, chunks, chunk_values);

@@ -13,6 +13,7 @@
 
 #include "conv/halo_pipeline.cuh"
 #include "conv/halo_store.cuh"
+#include "conv/split_float.cuh"
 #include "conv/wgmma.cuh"
 
 namespace jaxdirect::conv {
@@ -26,18 +27,6 @@ inline constexpr int kPromotionSlabs = 4;  // 128 values of depth
 struct SplitOperand {
   uint32_t part[3][4];
 };
-
-// Two values to three bf16 pairs.
-__device__ __forceinline__ void split_pair(float low, float high, uint32_t& p0, uint32_t& p1,
-                                           uint32_t& p2) {
-  p0 = pack_pair(low, high, __nv_bfloat16());
-  low -= __uint_as_float(p0 << 16);
-  high -= __uint_as_float(p0 & 0xffff0000u);
-  p1 = pack_pair(low, high, __nv_bfloat16());
-  low -= __uint_as_float(p1 << 16);
-  high -= __uint_as_float(p1 & 0xffff0000u);
-  p2 = pack_pair(low, high, __nv_bfloat16());
-}
 
 // Loads 64 x 16 values at `address` and the next 32 bytes.
 __device__ __forceinline__ void load_split(SplitOperand& operand, uint32_t address, int step) {
@@ -154,7 +143,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   const int chunks = (p.in_channels + kSplitDepth - 1) / kSplitDepth;
   if (threadIdx.x == 0) rings.initialise(t.halo_stages + t.filter_stages);
   __syncthreads();
-  if (threadIdx.x >= 128 * kConsumers) {
+  if (warpgroup() >= kConsumers) {
     give_registers<24>();
     if (threadIdx.x == 128 * kConsumers) {
       fetch_halos(x, p, t, rings, chunks, kSplitDepth);

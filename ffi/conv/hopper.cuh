@@ -22,6 +22,12 @@ __device__ __forceinline__ uint32_t shared_address(const void* pointer) {
 
 #if JAXDIRECT_HOPPER
 
+// Which warpgroup a thread is of. The shuffle tells the compiler that all lanes agree, so that what
+// follows stays in uniform registers, where descriptors are needed.
+__device__ __forceinline__ int warpgroup() {
+  return __shfl_sync(0xffffffff, static_cast<int>(threadIdx.x) / 128, 0);
+}
+
 __device__ __forceinline__ void barrier_init(uint32_t barrier, uint32_t arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals));
 }
@@ -88,6 +94,21 @@ __device__ __forceinline__ void load_transposed(uint32_t (&to)[4], uint32_t addr
                : "memory");
 }
 
+// 16 bytes to global memory at once; the compiler would split an assignment.
+__device__ __forceinline__ void store_vector(void* to, const uint4& v) {
+  asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(v.x), "r"(v.y), "r"(v.z),
+               "r"(v.w)
+               : "memory");
+}
+
+// Stores four 8 x 8 matrices of 16-bit values; addresses as for load_matrices.
+__device__ __forceinline__ void store_matrices(uint32_t address, uint32_t m0, uint32_t m1,
+                                               uint32_t m2, uint32_t m3) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address),
+               "r"(m0), "r"(m1), "r"(m2), "r"(m3)
+               : "memory");
+}
+
 template <int kRegisters>
 __device__ __forceinline__ void give_registers() {
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
@@ -96,6 +117,16 @@ __device__ __forceinline__ void give_registers() {
 template <int kRegisters>
 __device__ __forceinline__ void take_registers() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+
+// From `kBefore` registers a thread to `kAfter`.
+template <int kAfter, int kBefore>
+__device__ __forceinline__ void set_registers() {
+  if constexpr (kAfter > kBefore) {
+    take_registers<kAfter>();
+  } else {
+    give_registers<kAfter>();
+  }
 }
 
 #endif  // JAXDIRECT_HOPPER

@@ -60,4 +60,10 @@ struct WgradTiling {
 // Whether the kernel takes it; if so, how. 16-bit values, one group.
 bool tile_wgrad(const Shape& shape, WgradProblem* problem, WgradTiling* tiling);
 
+#ifdef JAXDIRECT_CUDA_MODULE
+// filter_bar = the sum of `slices` partial sums, `size` float32 values (a multiple of 4) each.
+Status add_slices(cudaStream_t stream, const float* partial, int64_t size, int slices,
+                  FloatType type, void* filter_bar);
+#endif
+
 }  // namespace jaxdirect::conv

@@ -6,6 +6,7 @@
 
 #include "common/cuda.h"
 #include "conv/depthwise.h"
+#include "conv/stem_wgrad.h"
 #include "conv/tensor_map.h"
 #include "conv/wgrad_kernel.cuh"
 
@@ -13,20 +14,34 @@ namespace jaxdirect::conv {
 namespace {
 
 constexpr const char* kOp = "conv_general_dilated";
-constexpr int kSumThreads = 256;
+// A block's threads: so many take the slices in turns, for so many times four values.
+constexpr int kSumTurns = 16, kSumValues = 16;
 
-// filter_bar = sum of the slices in order, four values a thread.
+// filter_bar = sum of the slices, in an order that depends on their number alone.
 template <typename T>
 __global__ void sum_slices(const float4* partial, int64_t count, int slices, T* filter_bar) {
-  const int64_t i = int64_t{blockIdx.x} * kSumThreads + threadIdx.x;
-  if (i >= count) return;
-  float4 sum = partial[i];
-  for (int slice = 1; slice < slices; ++slice) {
-    const float4 more = partial[slice * count + i];
+  __shared__ float4 sums[kSumTurns][kSumValues];
+  const int64_t i = int64_t{blockIdx.x} * kSumValues + threadIdx.x;
+  float4 sum = make_float4(0, 0, 0, 0);
+  const auto add = [&](const float4& more) {
     sum.x += more.x, sum.y += more.y, sum.z += more.z, sum.w += more.w;
+  };
+  if (i < count) {
+#pragma unroll 8
+    for (int slice = threadIdx.y; slice < slices; slice += kSumTurns) {
+      add(partial[slice * count + i]);
+    }
   }
-  T values[4] = {T(sum.x), T(sum.y), T(sum.z), T(sum.w)};
-  reinterpret_cast<uint2*>(filter_bar)[i] = *reinterpret_cast<const uint2*>(values);
+  sums[threadIdx.y][threadIdx.x] = sum;
+  __syncthreads();
+  if (threadIdx.y > 0 || i >= count) return;
+  for (int turn = 1; turn < kSumTurns; ++turn) add(sums[turn][threadIdx.x]);
+  if constexpr (sizeof(T) == 4) {
+    reinterpret_cast<float4*>(filter_bar)[i] = sum;
+  } else {
+    T values[4] = {T(sum.x), T(sum.y), T(sum.z), T(sum.w)};
+    reinterpret_cast<uint2*>(filter_bar)[i] = *reinterpret_cast<const uint2*>(values);
+  }
 }
 
 struct Work {
@@ -84,14 +99,30 @@ Status launch(cudaStream_t stream, const Args& args, const Work& plan, CUtensorM
   wgrad_slices<T>
       <<<t.items() * t.slices, kThreads, t.shared_bytes(), stream>>>(x, y, partial, p, t);
   JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaPeekAtLastError(), kOp);
-  const int64_t count = args.shape.filter_size() / 4;
-  sum_slices<T><<<ceil_div(count, kSumThreads), kSumThreads, 0, stream>>>(
-      reinterpret_cast<const float4*>(partial), count, t.slices, static_cast<T*>(args.filter));
-  JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaPeekAtLastError(), kOp);
-  return Status::ok();
+  return add_slices(stream, partial, args.shape.filter_size(), t.slices, args.type, args.filter);
 }
 
 }  // namespace
+
+Status add_slices(cudaStream_t stream, const float* partial, int64_t size, int slices,
+                  FloatType type, void* filter_bar) {
+  const auto* from = reinterpret_cast<const float4*>(partial);
+  const int64_t count = size / 4;
+  const dim3 threads(kSumValues, kSumTurns);
+  const auto blocks = static_cast<unsigned>(ceil_div(count, kSumValues));
+  if (type == FloatType::kF32) {
+    sum_slices<<<blocks, threads, 0, stream>>>(from, count, slices,
+                                               static_cast<float*>(filter_bar));
+  } else if (type == FloatType::kBF16) {
+    sum_slices<<<blocks, threads, 0, stream>>>(from, count, slices,
+                                               static_cast<__nv_bfloat16*>(filter_bar));
+  } else {
+    sum_slices<<<blocks, threads, 0, stream>>>(from, count, slices,
+                                               static_cast<__half*>(filter_bar));
+  }
+  JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaPeekAtLastError(), kOp);
+  return Status::ok();
+}
 
 Status wgrad(cudaStream_t stream, const Args& args) {
   const Shape& s = args.shape;
@@ -102,6 +133,7 @@ Status wgrad(cudaStream_t stream, const Args& args) {
     return Status::ok();
   }
   if (s.is_depthwise()) return depthwise_wgrad(stream, args);
+  if (plan_stem_wgrad(s, args.type, args.precision).covered) return stem_wgrad(stream, args);
   const Work plan = plan_once(s);
   if (!plan.covered || args.type == FloatType::kF32) {
     return Status::error(kOp, ": the filter's gradient has no native kernel for this convolution; ",
@@ -117,13 +149,14 @@ Status wgrad(cudaStream_t stream, const Args& args) {
              : launch<__half>(stream, args, plan, CU_TENSOR_MAP_DATA_TYPE_FLOAT16);
 }
 
-Plan plan_wgrad(const Shape& s, FloatType type, Precision) {
+Plan plan_wgrad(const Shape& s, FloatType type, Precision precision) {
   Plan plan;
   if (s.is_depthwise()) {
     return {.covered = true,
             .kernel = "depthwise",
             .workspace_bytes = depthwise_wgrad_workspace_bytes(s)};
   }
+  if (const Plan stem = plan_stem_wgrad(s, type, precision); stem.covered) return stem;
   if (type == FloatType::kF32) return plan;
   plan.covered = true;
   if (s.y_size() == 0 || s.x_size() == 0 || s.filter_size() == 0) return plan;

@@ -195,7 +195,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     asm volatile("st.shared.u32 [%0], %1;" ::"r"(at + word * 4), "r"(0) : "memory");
   }
   __syncthreads();
-  const int group = threadIdx.x / 128;
+  const int group = warpgroup();
   if (group == kConsumers) {
     give_registers<40>();
     if (threadIdx.x == 128 * kConsumers) fetch_wgrad_tiles(x, y, p, t, work, stages);

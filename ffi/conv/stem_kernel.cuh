@@ -1,0 +1,429 @@
+#pragma once
+
+// The forward pass of stem.h on tensor cores.
+//
+//   y[pixel, k] = sum over slots of x[window's slot] * filter[slot, k]
+//
+// A thread block keeps the filter of its output channels in shared memory and takes tile after
+// tile. One warpgroup brings patches of x (stem_patch.cuh); the others multiply, 64 pixels at a
+// time: the left operand comes into registers from where the windows lie, a slot of 4 bytes an
+// address, so windows may overlap and start anywhere; the right one is the filter. Slots past the
+// filter are masked, not multiplied by zero, so that x's infinities stay where they belong.
+//
+// Bytes: x (and its patches' overlap, from L2) and y once; floor: the larger of those and
+// out pixels * steps * columns of operations.
+
+#include "conv/halo_pipeline.cuh"
+#include "conv/split_float.cuh"
+#include "conv/stem_floats.cuh"
+#include "conv/stem_fprop.h"
+#include "conv/stem_patch.cuh"
+#include "conv/wgmma.cuh"
+
+namespace jaxdirect::conv {
+
+inline constexpr int kStemPromotion = 8;  // steps of split values until sums are taken up
+
+template <StemForm kForm>
+inline constexpr int stem_value_bytes = kForm == StemForm::kTf32 ? 4 : 2;
+
+// Warpgroups that multiply. Values in parts take longest to fetch, and to multiply.
+template <StemForm kForm>
+inline constexpr int stem_consumers = kForm == StemForm::kThreeParts ? 2 : 3;
+
+#if JAXDIRECT_HOPPER
+
+__device__ __forceinline__ uint32_t load_32(uint32_t address) {
+  uint32_t value;
+  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(value) : "r"(address) : "memory");
+  return value;
+}
+
+__device__ __forceinline__ uint4 load_128(uint32_t address) {
+  uint4 v;
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "r"(address)
+               : "memory");
+  return v;
+}
+
+__device__ __forceinline__ void store_32(uint32_t address, uint32_t value) {
+  asm volatile("st.shared.u32 [%0], %1;" ::"r"(address), "r"(value) : "memory");
+}
+
+// Places in shared memory.
+struct StemShared {
+  uint32_t filter, patches, slots, pixels, staging, barriers;
+
+  __device__ StemShared(const StemTiling& t, const void* shared) {
+    filter = (shared_address(shared) + 1023) / 1024 * 1024;
+    patches = filter + t.filter_bytes();
+    slots = patches + t.stages * t.patch_bytes();
+    pixels = slots + t.slot_bytes();
+    staging = pixels + t.pixel_bytes();
+    barriers = staging + t.staging_bytes;
+  }
+
+  __device__ uint32_t full(int stage) const { return barriers + 16 * stage; }
+  __device__ uint32_t empty(int stage) const { return full(stage) + 8; }
+};
+
+// A tile's image and first output pixel.
+struct StemPlace {
+  int n, h, w;
+
+  __device__ StemPlace(const StemTiling& t, int tile) {
+    w = tile % t.blocks_w * t.patch.tile_width;
+    h = tile / t.blocks_w % t.blocks_h * t.patch.tile_height;
+    n = tile / t.blocks_w / t.blocks_h;
+  }
+};
+
+// Where a slot's values lie: row u of the filter, from value j of the row on, `count` of them.
+struct StemSlot {
+  int u, j, count;
+
+  __device__ __forceinline__ StemSlot(const StemProblem& p, const StemTiling& t, int slot,
+                                      int values) {
+    const int rest = slot - t.row_slots * p.filter_height;
+    u = rest >= 0 ? rest : slot / t.row_slots;
+    j = (rest >= 0 ? t.row_slots : slot % t.row_slots) * values;
+    count = rest < 0 ? values : rest < t.half_slots * p.filter_height ? 1 : 0;
+  }
+};
+
+// The block's columns of the filter, [slot, column] to rows of depth in the copy engine's swizzle.
+template <StemForm kForm, int kColumns, typename T>
+__device__ inline void pack_stem_filter(const T* filter, const StemProblem& p, const StemTiling& t,
+                                        uint32_t to, int first_column) {
+  constexpr int kValues = 4 / stem_value_bytes<kForm>;
+  const int window = p.window_values();
+#pragma unroll 8
+  for (int i = threadIdx.x; i < t.steps * kStemSlots * kColumns; i += 128 * stem_consumers<kForm>) {
+    const int column = i % kColumns, slot = i / kColumns;
+    const StemSlot place(p, t, slot, kValues);
+    const int k = first_column + column, count = k < p.out_channels ? place.count : 0;
+    const T* from = filter + (int64_t{place.u} * window + place.j) * p.out_channels + k;
+    T values[2] = {T(0.0f), T(0.0f)};
+    if (count > 0) values[0] = from[0];
+    if (count > 1) values[1] = from[p.out_channels];
+    const uint32_t at = to + slot / 32 * (kColumns * 128) + column * 128 +
+                        ((slot / 4 ^ column) % 8) * 16 + slot % 4 * 4;
+    if constexpr (kForm == StemForm::kTf32) {
+      store_32(at, to_tf32(__float_as_uint(values[0])));
+    } else if constexpr (sizeof(T) == 2) {
+      uint32_t pair;
+      memcpy(&pair, values, 4);
+      store_32(at, pair);
+    } else {
+      uint32_t part[3];
+      split_pair(values[0], values[1], part[0], part[1], part[2]);
+#pragma unroll
+      for (int i = 0; i < 3; ++i) store_32(at + i * t.filter_part_bytes(), part[i]);
+    }
+  }
+}
+
+// Where every slot lies in a window, and what of its 4 bytes is the window's: {offset, offset,
+// mask, mask} for lanes l of four, of slots l and l + 4 of each step, and of two steps more.
+template <StemForm kForm>
+__device__ inline void write_slots(const StemProblem& p, const StemTiling& t, uint32_t to) {
+  constexpr int kValues = 4 / stem_value_bytes<kForm>;
+  for (int i = threadIdx.x; i < (t.steps + 2) * kStemSlots; i += 128 * stem_consumers<kForm>) {
+    const StemSlot place(p, t, i, kValues);
+    const bool is_half = place.count < kValues;
+    const uint32_t at = to + (i / 8 * 4 + i % 4) * 16 + i / 4 % 2 * 4;
+    const int offset = place.u * t.patch.row_bytes + place.j * stem_value_bytes<kForm>;
+    store_32(at, place.count > 0 ? offset : 0);
+    store_32(at + 8, place.count == 0 ? 0 : is_half ? 0xffffu : 0xffffffffu);
+  }
+}
+
+// Where every pixel's window begins in a patch, and the pixel's place in the tile.
+template <StemForm kForm>
+__device__ inline void write_pixels(const StemProblem& p, const StemTiling& t, uint32_t to) {
+  constexpr int value_bytes = stem_value_bytes<kForm>;
+  const int width = t.patch.tile_width;
+  for (int i = threadIdx.x; i < t.row_blocks * 64; i += 128 * stem_consumers<kForm>) {
+    const bool is_inside = i < t.patch.tile_height * width;
+    const int h = is_inside ? i / width : 0, w = is_inside ? i % width : 0;
+    const int value = w * p.step_values(), copy = t.patch.copies > 1 ? value % 2 : 0;
+    store_32(to + i * 8, h * p.stride_h * t.patch.row_bytes + (value - copy) * value_bytes +
+                             copy * t.patch.copy_bytes);
+    store_32(to + i * 8 + 4, is_inside ? h << 16 | w : 0x7fff7fff);
+  }
+}
+
+// Where a thread reads its slots: from the table, for the pixels of its two rows.
+struct StemReader {
+  uint32_t slots, low, high;
+
+  __device__ __forceinline__ uint4 slot(int step) const { return load_128(slots + step * 64); }
+};
+
+// The slots of a step in every part of the values.
+template <bool kMasked, int kParts>
+__device__ __forceinline__ void load_slots(uint32_t (&a)[kParts][4], const uint4& s,
+                                           const StemReader& from, uint32_t plane_bytes) {
+#pragma unroll
+  for (int part = 0; part < kParts; ++part) {
+    const uint32_t low = from.low + part * plane_bytes, high = from.high + part * plane_bytes;
+    a[part][0] = load_32(low + s.x);
+    a[part][1] = load_32(high + s.x);
+    a[part][2] = load_32(low + s.y);
+    a[part][3] = load_32(high + s.y);
+  }
+  if constexpr (kMasked) {
+#pragma unroll
+    for (auto& part : a) part[0] &= s.z, part[1] &= s.z, part[2] &= s.w, part[3] &= s.w;
+  }
+}
+
+// Accumulators of 64 pixels, and their products step by step: T as they are.
+template <typename T, int kColumns>
+struct StemSums {
+  static constexpr int kParts = 1;
+  float sums[kColumns / 2];
+
+  __device__ __forceinline__ void begin() {}
+  __device__ __forceinline__ void take_up(int) {}
+  __device__ __forceinline__ void add(const uint32_t (&a)[1][4], uint64_t b, uint32_t, int step) {
+    multiply<T, kColumns, false>(sums, a[0], b, step > 0);
+  }
+  __device__ __forceinline__ void finish() { settle(sums); }
+};
+
+// The same from three bf16 parts of float32; see halo_split_kernel.cuh.
+template <int kColumns>
+struct StemSplitSums {
+  using B = __nv_bfloat16;
+  static constexpr int kParts = 3;
+  float sums[kColumns / 2], leading[kColumns / 2], corrections[kColumns / 2];
+
+  __device__ __forceinline__ void begin() {
+#pragma unroll
+    for (float& sum : sums) sum = 0;
+  }
+  __device__ __forceinline__ void promote() {
+    settle(leading);
+#pragma unroll
+    for (int i = 0; i < kColumns / 2; ++i) sums[i] += leading[i];
+  }
+  // Before an even step.
+  __device__ __forceinline__ void take_up(int step) {
+    if (step > 0 && step % kStemPromotion == 0) {
+      product_wait<0>();
+      promote();
+    }
+  }
+  // `part`: from a part of the filter to the next, in units of an address in b.
+  __device__ __forceinline__ void add(const uint32_t (&a)[3][4], uint64_t b, uint32_t part,
+                                      int step) {
+    multiply<B, kColumns, false>(corrections, a[2], b, step > 0);
+    multiply<B, kColumns, false>(corrections, a[0], b + 2 * part, true);
+    multiply<B, kColumns, false>(corrections, a[1], b + part, true);
+    multiply<B, kColumns, false>(corrections, a[1], b, true);
+    multiply<B, kColumns, false>(corrections, a[0], b + part, true);
+    multiply<B, kColumns, false>(leading, a[0], b, step % kStemPromotion != 0);
+  }
+  __device__ __forceinline__ void finish() {
+    promote();
+    settle(corrections);
+#pragma unroll
+    for (int i = 0; i < kColumns / 2; ++i) {
+      if (corrections[i] == corrections[i]) sums[i] += corrections[i];
+    }
+  }
+};
+
+// Steps [first, last), both even, of which the first's slots are in `a` and the second's place is
+// in `next`. `b`: the filter's descriptor.
+template <bool kMasked, typename Sums>
+__device__ __forceinline__ void multiply_steps(Sums& sums, uint32_t (&a)[2][Sums::kParts][4],
+                                               uint4& next, const StemReader& reader,
+                                               uint32_t plane_bytes, uint64_t b,
+                                               uint32_t chunk_units, uint32_t part_units, int first,
+                                               int last) {
+  for (int step = first; step < last; step += 2) {
+    sums.take_up(step);
+    const uint64_t at = b + (step / 4 * chunk_units + step % 4 * 2);
+#pragma unroll
+    for (int s = 0; s < 2; ++s) {
+      product_fence();
+      sums.add(a[s], at + 2 * s, part_units, step + s);
+      product_commit();
+      product_wait<1>();  // the other operand is free
+      load_slots<kMasked>(a[1 - s], next, reader, plane_bytes);
+      next = reader.slot(step + s + 2);
+    }
+  }
+}
+
+// All steps of 64 pixels.
+template <int kColumns, typename Sums>
+__device__ __forceinline__ void multiply_windows(Sums& sums, const StemProblem& p,
+                                                 const StemTiling& t, uint32_t filter,
+                                                 const StemReader& reader) {
+  const uint64_t b = operand_at(operand_layout(8 * kSwizzleRow, 16), filter);
+  const uint32_t chunk_units = kColumns * kSwizzleRow >> 4;
+  const uint32_t part_units = t.filter_part_bytes() >> 4, plane_bytes = t.patch.plane_bytes();
+  uint32_t a[2][Sums::kParts][4];
+  uint4 next = reader.slot(0);
+  load_slots<true>(a[0], next, reader, plane_bytes);
+  next = reader.slot(1);
+  const int whole = max(t.masked_step(p) - 2, 0);  // pairs of steps that load whole slots alone
+  sums.begin();
+  multiply_steps<false>(sums, a, next, reader, plane_bytes, b, chunk_units, part_units, 0, whole);
+  multiply_steps<true>(sums, a, next, reader, plane_bytes, b, chunk_units, part_units, whole,
+                       t.steps);
+  product_wait<0>();
+  sums.finish();
+}
+
+// A warp's 16 rows of 16-bit results, through shared memory, so that stores are whole rows. `to` is
+// of row lane % 16: a pixel of y's `image`, or -1.
+template <int kColumns, typename T>
+__device__ __forceinline__ void store_staged(const float (&sums)[kColumns / 2], uint32_t staging,
+                                             T* image, int to, int out_channels, int columns) {
+  constexpr int kRowBytes = staging_row_bytes(kColumns), kVectors = kColumns / 8;
+  const int lane = threadIdx.x % 32;
+  __syncwarp();  // the vectors before have been read
+  const uint32_t at = staging + lane % 16 * kRowBytes + lane / 16 * 16;
+#pragma unroll
+  for (int i = 0; i < kColumns / 16; ++i) {
+    store_matrices(at + i * 32, pack_pair(sums[8 * i], sums[8 * i + 1], T()),
+                   pack_pair(sums[8 * i + 2], sums[8 * i + 3], T()),
+                   pack_pair(sums[8 * i + 4], sums[8 * i + 5], T()),
+                   pack_pair(sums[8 * i + 6], sums[8 * i + 7], T()));
+  }
+  __syncwarp();
+#pragma unroll
+  for (int i = 0; i < kColumns / 16; ++i) {
+    const int vector = i * 32 + lane, row = vector / kVectors, column = vector % kVectors * 8;
+    const int pixel = __shfl_sync(0xffffffff, to, row);
+    const uint4 values = load_128(staging + row * kRowBytes + column * 2);
+    if (pixel >= 0 && column < columns) {
+      store_vector(image + int64_t{pixel} * out_channels + column, values);
+    }
+  }
+}
+
+// One warpgroup of those that multiply: every stem_consumers<kForm>-th block of 64 pixels.
+template <StemForm kForm, typename T, int kColumns>
+__device__ inline void multiply_stem(const StemProblem& p, const StemTiling& t,
+                                     const StemShared& shared, int group, int first_tile,
+                                     int tile_step, int first_column, T* y) {
+  const int lane = threadIdx.x % 32, row = threadIdx.x / 32 % 4 * 16;
+  const int low_row = lane / 4 * t.interleave;
+  const int high_row = low_row + (t.interleave == 2 ? 1 : 8);
+  const uint32_t staging = shared.staging + threadIdx.x / 32 * 16 * staging_row_bytes(kColumns);
+  const uint32_t slots = shared.slots + lane % 4 * 16;
+  RingPlace place;
+  int turn = group;  // the next block of pixels that is this group's, from the tile's first on
+  for (int tile = first_tile; tile < t.tiles; tile += tile_step) {
+    barrier_wait(shared.full(place.stage), place.parity);
+    const uint32_t patch = shared.patches + place.stage * t.patch_bytes();
+    const StemPlace at(t, tile);
+    const auto give_back = [&] {
+      __syncwarp();
+      if (lane == 0) barrier_arrive(shared.empty(place.stage));
+    };
+    if (turn >= t.row_blocks) give_back();
+    for (; turn < t.row_blocks; turn += stem_consumers<kForm>) {
+      const uint32_t pixels = shared.pixels + (turn * 64 + row) * 8;
+      const StemReader reader{slots, patch + load_32(pixels + low_row * 8),
+                              patch + load_32(pixels + high_row * 8)};
+      using Product = std::conditional_t<kForm == StemForm::kTf32, Tf32, T>;
+      std::conditional_t<kForm == StemForm::kThreeParts, StemSplitSums<kColumns>,
+                         StemSums<Product, kColumns>>
+          sums;
+      multiply_windows<kColumns>(sums, p, t, shared.filter, reader);
+      if (turn + stem_consumers<kForm> >= t.row_blocks) give_back();
+      T* image = y + int64_t{at.n} * p.out_height * p.out_width * p.out_channels + first_column;
+      const auto pixel_of = [&](int row) {  // of the image, or -1
+        const uint32_t to = load_32(pixels + row * 8 + 4);
+        const int h = at.h + static_cast<int>(to >> 16), w = at.w + static_cast<int>(to & 0xffff);
+        return h < p.out_height && w < p.out_width ? h * p.out_width + w : -1;
+      };
+      const int columns = p.out_channels - first_column;
+      if constexpr (sizeof(T) == 2) {
+        const int g = lane % 8, half = lane / 8 % 2;  // lane % 16 is the row of the accumulators
+        const int own = pixel_of(t.interleave == 2 ? 2 * g + half : g + 8 * half);
+        store_staged<kColumns>(sums.sums, staging, image, own, p.out_channels, columns);
+      } else {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const int pixel = pixel_of(half == 0 ? low_row : high_row);
+          T* to = pixel < 0 ? nullptr : image + int64_t{pixel} * p.out_channels;
+          store_row<kColumns>(sums.sums, half, to, columns);
+        }
+      }
+    }
+    turn -= t.row_blocks;
+    place.advance(t.stages);
+  }
+}
+
+#endif  // JAXDIRECT_HOPPER
+
+template <StemForm kForm, typename T, int kColumns>
+__global__ void __launch_bounds__(kStemThreads, 1)
+    stem_conv(const T* x, const T* filter, T* y, const __grid_constant__ StemProblem p,
+              const __grid_constant__ StemTiling t) {
+#if JAXDIRECT_HOPPER
+  extern __shared__ char memory[];
+  // Registers of a thread that multiplies; those that fetch have what is left.
+  constexpr int kConsumers = stem_consumers<kForm>;
+  constexpr int kOwn = kConsumers == 3 ? 120 : 152, kWaiting = kConsumers == 3 ? 80 : 48;
+  const StemShared shared(t, memory);
+  const int first_column = blockIdx.x % t.blocks_k * kColumns;
+  const int first_tile = blockIdx.x / t.blocks_k, tile_step = gridDim.x / t.blocks_k;
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < t.stages; ++i) {
+      barrier_init(shared.full(i), 4 * (4 - kConsumers));
+      barrier_init(shared.empty(i), 4 * stem_consumers<kForm>);
+    }
+    barrier_init_fence();
+  }
+  __syncthreads();
+  const int group = warpgroup();
+  if (group < stem_consumers<kForm>) {
+    set_registers<kOwn, 128>();
+    write_slots<kForm>(p, t, shared.slots);
+    write_pixels<kForm>(p, t, shared.pixels);
+    pack_stem_filter<kForm, kColumns>(filter, p, t, shared.filter, first_column);
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");  // products read the filter
+    asm volatile("bar.sync 1, %0;" ::"n"(128 * stem_consumers<kForm>) : "memory");
+    multiply_stem<kForm, T, kColumns>(p, t, shared, group, first_tile, tile_step, first_column, y);
+    return;
+  }
+  set_registers<(512 - kConsumers * kOwn) / (4 - kConsumers), 128>();
+  const StemImage<T> image{x, int64_t{p.batch} * p.height * p.width * p.channels};
+  RingPlace place;
+  for (int tile = first_tile; tile < t.tiles; tile += tile_step) {
+    const StemPlace at(t, tile);
+    barrier_wait(shared.empty(place.stage), place.parity ^ 1);
+    const uint32_t to = shared.patches + place.stage * t.patch_bytes();
+    const int h = at.h * p.stride_h - p.pad_h, w = at.w * p.stride_w - p.pad_w;
+    const int thread = threadIdx.x - 128 * kConsumers, threads = 128 * (4 - kConsumers);
+    const auto fill = [&]<int kCopies>(std::integral_constant<int, kCopies>) {
+      if constexpr (sizeof(T) == 4) {
+        fill_floats<kForm, kCopies, kWaiting / 12>(x, p, t.patch, at.n, h, w, to, thread, threads);
+      } else {
+        fill_patch<kForm, kCopies, 1, kWaiting>(image, p, t.patch, at.n, h, w, to, thread, threads);
+      }
+    };
+    if (kForm != StemForm::kTf32 && t.patch.copies == 2) {
+      fill(std::integral_constant<int, kForm == StemForm::kTf32 ? 1 : 2>());
+    } else {
+      fill(std::integral_constant<int, 1>());
+    }
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) barrier_arrive(shared.full(place.stage));
+    place.advance(t.stages);
+  }
+#endif
+}
+
+}  // namespace jaxdirect::conv
