@@ -11,6 +11,7 @@
 // Where a part overflows or an operand is infinite or NaN, the corrections are NaN and dropped:
 // the leading product alone then has the right infinity or NaN.
 
+#include "conv/float_parts.cuh"
 #include "conv/halo_pipeline.cuh"
 #include "conv/halo_store.cuh"
 #include "conv/wgmma.cuh"
@@ -27,18 +28,6 @@ struct SplitOperand {
   uint32_t part[3][4];
 };
 
-// Two values to three bf16 pairs.
-__device__ __forceinline__ void split_pair(float low, float high, uint32_t& p0, uint32_t& p1,
-                                           uint32_t& p2) {
-  p0 = pack_pair(low, high, __nv_bfloat16());
-  low -= __uint_as_float(p0 << 16);
-  high -= __uint_as_float(p0 & 0xffff0000u);
-  p1 = pack_pair(low, high, __nv_bfloat16());
-  low -= __uint_as_float(p1 << 16);
-  high -= __uint_as_float(p1 & 0xffff0000u);
-  p2 = pack_pair(low, high, __nv_bfloat16());
-}
-
 // Loads 64 x 16 values at `address` and the next 32 bytes.
 __device__ __forceinline__ void load_split(SplitOperand& operand, uint32_t address, int step) {
   uint32_t low[4], high[4];
@@ -46,10 +35,10 @@ __device__ __forceinline__ void load_split(SplitOperand& operand, uint32_t addre
   load_matrices(high, address ^ (step * 64 + 32));
 #pragma unroll
   for (int row = 0; row < 2; ++row) {
-    split_pair(__uint_as_float(low[row]), __uint_as_float(low[row + 2]), operand.part[0][row],
-               operand.part[1][row], operand.part[2][row]);
-    split_pair(__uint_as_float(high[row]), __uint_as_float(high[row + 2]), operand.part[0][row + 2],
-               operand.part[1][row + 2], operand.part[2][row + 2]);
+    split_pair<3, 4>(__uint_as_float(low[row]), __uint_as_float(low[row + 2]),
+                     &operand.part[0][row]);
+    split_pair<3, 4>(__uint_as_float(high[row]), __uint_as_float(high[row + 2]),
+                     &operand.part[0][row + 2]);
   }
 }
 

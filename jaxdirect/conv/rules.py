@@ -111,6 +111,10 @@ def _tf32(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
     return dtype.itemsize == 4 and precision == 0
 
 
+def _float32(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    return dtype.itemsize == 4
+
+
 def _large_image(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
     return geometry.out_height * geometry.out_width > 32 * 32
 
@@ -155,6 +159,12 @@ TABLE: tuple[Rule, ...] = (
     Rule(
         *("cuda", PASSES, "16-bit values and a stride", _strided),
         "windows overlap in shared memory: 1.3 to 2.6 times as fast as cuDNN",
+    ),
+    Rule(
+        *("cuda", ("wgrad",), "float32", _float32),
+        "the kernels are not measured yet",
+        chosen=False,
+        presets=_SPLIT,
     ),
     Rule(
         *("cuda", PASSES, "filters of 25 taps and more, stride 1", _large_filter),

@@ -1,0 +1,282 @@
+#pragma once
+
+// wgrad_kernel.cuh for float32 values, as bf16 products of their parts:
+//
+//   two parts:   x y = x0 y0 + [x0 y1 + x1 y0], 16 bits of each value, where TF32 has 11
+//   three parts: x y = x0 y0 + [x0 y1 + x1 y0 + x0 y2 + x2 y0 + x1 y1], float32 accuracy
+//
+// TF32 products themselves want operands that are contiguous in depth, and depth is pixels.
+//
+// A halo of x comes as float32 and is split once for all taps, by three warps, into tiles of bf16
+// parts, the right operands. y_bar stays float32 in shared memory: its fragments are split in
+// registers, once a step for all taps. Bytes of shared memory a step of 16 pixels and 64 x 64
+// channels, with the nine taps of 3 x 3 and 1.5 halo pixels a pixel: 4 K of y_bar and 6 K of x
+// come; x is read (6 K) and written in parts (6 or 9 K); y_bar is read by two warpgroups (8 K);
+// products read 2 K each, 54 or 108 K. In all 84 or 141 K, and products take 27 or 54 times 32
+// ticks of 128 bytes: 76 or 64 % of what shared memory gives. L2 gives 10 K in that time.
+//
+// Tensor cores truncate when they add. With three parts a tap's products of two steps are summed
+// by themselves, corrections first because they are 2^-8 of the rest, and the sum is added to
+// float32 registers; meanwhile the other warpgroup multiplies. With two parts everything is added
+// up by tensor cores, over a slice of at most 2^14 pixels or so.
+//
+// Infinities, and values that bf16 rounds to them, give NaN.
+
+#include "conv/wgrad_split_pipeline.cuh"
+
+namespace jaxdirect::conv {
+
+inline constexpr int kConsumerRegisters = 232, kFetcherRegisters = 40;
+
+#if JAXDIRECT_HOPPER
+
+// The thread's number, read anew each time: what is computed from it needs no register meanwhile.
+__device__ __forceinline__ int read_thread() {
+  int thread;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+  return thread;
+}
+
+// A step's left operand: rows lane / 4 and lane / 4 + 8 of the warp's 16 channels, two neighbouring
+// pixels of each run. y_bar lies behind the halo's parts; `table`: WgradRuns::y_rows.
+template <int kParts>
+__device__ __forceinline__ void load_y_parts(uint32_t (&parts)[kParts][4], const WgradTiling& t,
+                                             uint32_t halo, uint32_t table, int step) {
+  const int thread = read_thread(), lane = thread % 32;
+  const int block = t.row_blocks == 2 ? thread / 64 : thread / 64 % 2;  // of 32 channels
+  const uint32_t y = halo + t.halo_bytes + block * t.y_rows * kSwizzleRow;
+  const uint32_t place = (thread / 32 % 2 * 4 + lane / 16) * 16 + lane / 4 % 4 * 4;
+  uint32_t rows[2];
+  float values[2][2][2];  // run, eight channels on, pixel
+#pragma unroll
+  for (int run = 0; run < 2; ++run) {
+    rows[run] = __float_as_uint(load_one(table + lane % 4 * 4 + (2 * step + run) * kRun * 2));
+  }
+#pragma unroll
+  for (int run = 0; run < 2; ++run) {
+    const uint32_t low = y + ((rows[run] & 0xffff) ^ place);
+    const uint32_t high = y + ((rows[run] >> 16) ^ place);
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {  // eight channels are two pieces of 16 bytes
+      values[run][half][0] = load_one(low ^ half * 32);
+      values[run][half][1] = load_one(high ^ half * 32);
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    split_pair<kParts, 4>(values[i / 2][i % 2][0], values[i / 2][i % 2][1], &parts[0][i]);
+  }
+}
+
+// The right operands of a pair of steps before taps and parts, which move them by multiples of 16
+// bytes.
+struct PairOperand {
+  uint32_t low[2], strides;
+
+  __device__ PairOperand(uint32_t halo, const uint32_t* runs) {
+#pragma unroll
+    for (int s = 0; s < 2; ++s) {
+      low[s] = static_cast<uint32_t>(
+          operand_at(operand_layout(0, 16), halo + (runs[s] & 0xffff) * kSwizzleRow));
+      const uint32_t stride = (runs[s] >> 16) * (kSwizzleRow / 16);
+      strides = s == 0 ? stride : strides | stride << 16;
+    }
+  }
+
+  __device__ uint64_t operator()(int step, uint32_t moved) const {
+    const uint32_t stride = step == 0 ? strides & 0xffff : strides >> 16;
+    return (operand_layout(0, 0) | uint64_t{stride} << 32) + (low[step] + moved);
+  }
+};
+
+// Of every tap how far it moves the right operand, in units of 16 bytes: two in a register.
+template <int kTaps>
+class TapShifts {
+ public:
+  __device__ TapShifts(const WgradTiling& t, int first) {
+#pragma unroll
+    for (int i = 0; i < kTaps; ++i) {
+      const uint32_t shift = t.tap[first + i].shift * (kSwizzleRow / 16);
+      packed_[i / 2] = i % 2 == 0 ? shift : packed_[i / 2] | shift << 16;
+    }
+  }
+
+  // The compiler does not see that it is always the same: it would compute the operands of all
+  // taps and parts ahead and run out of registers.
+  __device__ uint32_t operator()(int i) const {
+    uint32_t pair = packed_[i / 2];
+    asm volatile("" : "+r"(pair));
+    return i % 2 == 0 ? pair & 0xffff : pair >> 16;
+  }
+
+ private:
+  uint32_t packed_[(kTaps + 1) / 2];
+};
+
+// One warpgroup, like multiply_taps.
+template <int kTaps>
+__device__ __forceinline__ void multiply_two_parts(float (&sums)[kTaps][kWgradBlock / 2],
+                                                   const TapShifts<kTaps>& shift,
+                                                   const WgradTiling& t, const WgradWork& work,
+                                                   const WgradSplitStages& stages,
+                                                   const WgradRuns& runs) {
+  using B = __nv_bfloat16;
+  const int steps = t.steps();
+  const uint32_t part = t.part_bytes / 16, table = shared_address(runs.y_rows);
+  const bool speaks = threadIdx.x % 32 == 0;
+  RingPlace place;
+  int held = -1;
+  for (int tile = work.first_tile; tile < work.end_tile; ++tile) {
+    barrier_wait(stages.full(place.stage), place.parity);
+    const uint32_t halo = stages.halo(place.stage);
+    for (int pair = 0; pair < steps; pair += 2) {
+      const PairOperand operand(halo, &runs.pixels[pair]);
+      uint32_t a[2][2][4];
+#pragma unroll
+      for (int s = 0; s < 2; ++s) {
+        const int step = pair + s;
+        load_y_parts(a[s], t, halo, table, step);
+        product_fence();
+#pragma unroll
+        for (int i = 0; i < kTaps; ++i) {
+          const uint32_t moved = shift(i);
+          const uint64_t b0 = operand(s, moved), b1 = operand(s, moved + part);
+          multiply<B, kWgradBlock, true>(sums[i], a[s][1], b0, true);
+          multiply<B, kWgradBlock, true>(sums[i], a[s][0], b1, true);
+          multiply<B, kWgradBlock, true>(sums[i], a[s][0], b0, true);
+        }
+        product_commit();
+        product_wait<1>();
+        if (step == 0 && held >= 0) {
+          if (speaks) barrier_arrive(stages.empty(held));
+          held = -1;
+        }
+      }
+    }
+    held = place.stage;
+    place.advance(t.stages);
+  }
+  product_wait<0>();
+#pragma unroll
+  for (int i = 0; i < kTaps; ++i) settle(sums[i]);
+}
+
+template <int kTaps>
+__device__ __forceinline__ void multiply_three_parts(float (&sums)[kTaps][kWgradBlock / 2],
+                                                     const TapShifts<kTaps>& shift,
+                                                     const WgradTiling& t, const WgradWork& work,
+                                                     const WgradSplitStages& stages,
+                                                     const WgradRuns& runs) {
+  using B = __nv_bfloat16;
+  const int steps = t.steps();
+  const uint32_t part = t.part_bytes / 16, table = shared_address(runs.y_rows);
+  RingPlace place;
+  for (int tile = work.first_tile; tile < work.end_tile; ++tile) {
+    barrier_wait(stages.full(place.stage), place.parity);
+    const uint32_t halo = stages.halo(place.stage);
+    for (int pair = 0; pair < steps; pair += 2) {
+      uint32_t a[2][3][4];
+      load_y_parts(a[0], t, halo, table, pair);
+      load_y_parts(a[1], t, halo, table, pair + 1);
+      const PairOperand operand(halo, &runs.pixels[pair]);
+#pragma unroll
+      for (int i = 0; i < kTaps; ++i) {
+        const uint32_t moved = shift(i);
+        float sum[kWgradBlock / 2];
+        product_fence();
+#pragma unroll
+        for (int s = 0; s < 2; ++s) {
+          const uint64_t b0 = operand(s, moved);
+          const uint64_t b1 = operand(s, moved + part);
+          const uint64_t b2 = operand(s, moved + 2 * part);
+          multiply<B, kWgradBlock, true>(sum, a[s][2], b0, s > 0);
+          multiply<B, kWgradBlock, true>(sum, a[s][0], b2, true);
+          multiply<B, kWgradBlock, true>(sum, a[s][1], b1, true);
+          multiply<B, kWgradBlock, true>(sum, a[s][1], b0, true);
+          multiply<B, kWgradBlock, true>(sum, a[s][0], b1, true);
+        }
+#pragma unroll
+        for (int s = 0; s < 2; ++s) {
+          multiply<B, kWgradBlock, true>(sum, a[s][0], operand(s, moved), true);
+        }
+        product_commit();
+        product_wait<0>();
+        settle(sum);
+#pragma unroll
+        for (int j = 0; j < kWgradBlock / 2; ++j) sums[i][j] += sum[j];
+      }
+    }
+    if (threadIdx.x % 32 == 0) barrier_arrive(stages.empty(place.stage));
+    place.advance(t.stages);
+  }
+}
+
+template <int kParts, int kTaps>
+__device__ __forceinline__ void multiply_split_taps(const WgradProblem& p, const WgradTiling& t,
+                                                    const WgradWork& work,
+                                                    const WgradSplitStages& stages,
+                                                    const WgradRuns& runs, int first, int row_block,
+                                                    float* partial) {
+  const TapShifts<kTaps> shift(t, first);
+  float sums[kTaps][kWgradBlock / 2];
+#pragma unroll
+  for (auto& tap : sums) {
+#pragma unroll
+    for (float& sum : tap) sum = 0;
+  }
+  if constexpr (kParts == 2) {
+    multiply_two_parts(sums, shift, t, work, stages, runs);
+  } else {
+    multiply_three_parts(sums, shift, t, work, stages, runs);
+  }
+  store_taps(sums, p, t, work, first, row_block, partial);
+}
+
+#endif  // JAXDIRECT_HOPPER
+
+template <int kParts>
+__global__ void __launch_bounds__(kThreads, 1)
+    wgrad_split_slices(const __grid_constant__ CUtensorMap x, const __grid_constant__ CUtensorMap y,
+                       float* partial, const __grid_constant__ WgradProblem p,
+                       const __grid_constant__ WgradTiling t) {
+#if JAXDIRECT_HOPPER
+  extern __shared__ char shared[];
+  __shared__ WgradRuns runs;
+  const WgradSplitStages stages(t, shared);
+  const WgradWork work(t);
+  prepare_split(t, stages, runs);
+  __syncthreads();
+  const int group = threadIdx.x / 128, warp = threadIdx.x / 32 % 4;
+  if (group == kConsumers) {
+    give_registers<kFetcherRegisters>();
+    if (warp < kSplitters) {
+      split_halos<kParts>(t, work, stages, threadIdx.x % 128);
+    } else if (threadIdx.x % 32 == 0) {
+      fetch_split_tiles(x, y, p, t, work, stages);
+    }
+    return;
+  }
+  take_registers<kConsumerRegisters>();
+  const WgradShare share(t, work, group);
+  const auto multiply = [&](auto taps) {
+    multiply_split_taps<kParts, decltype(taps)::value>(p, t, work, stages, runs, share.first,
+                                                       share.row_block, partial);
+  };
+  switch (share.count) {
+    case 5:
+      return multiply(std::integral_constant<int, 5>());
+    case 4:
+      return multiply(std::integral_constant<int, 4>());
+    case 3:
+      return multiply(std::integral_constant<int, 3>());
+    case 2:
+      return multiply(std::integral_constant<int, 2>());
+    case 1:
+      return multiply(std::integral_constant<int, 1>());
+    default:
+      return give_stages_back(work, stages, t.stages);
+  }
+#endif
+}
+
+}  // namespace jaxdirect::conv
