@@ -61,8 +61,8 @@ struct WgradTiling {
 
   constexpr int tile_pixels() const { return tile_images * tile_height * tile_width; }
   constexpr int halo_pixels() const { return tile_images * halo_height * halo_width; }
-  // Even, so that two steps' operands can take turns.
-  constexpr int steps() const { return (runs + 3) / 4 * 2; }
+  // Of 16-bit values an even number, so that two steps' operands can take turns.
+  constexpr int steps() const { return parts > 1 ? (runs + 1) / 2 : (runs + 3) / 4 * 2; }
   constexpr int line_runs() const {
     const int line = flat ? (tile_height - 1) * halo_width + tile_width : tile_width;
     return (line + kRun - 1) / kRun;

@@ -31,8 +31,8 @@ inline constexpr int kConsumerRegisters = 232, kFetcherRegisters = 40;
 #if JAXDIRECT_HOPPER
 
 // The thread's number, read anew each time: what is computed from it needs no register meanwhile.
-__device__ __forceinline__ int read_thread() {
-  int thread;
+__device__ __forceinline__ uint32_t read_thread() {
+  uint32_t thread;
   asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
   return thread;
 }
@@ -42,8 +42,8 @@ __device__ __forceinline__ int read_thread() {
 template <int kParts>
 __device__ __forceinline__ void load_y_parts(uint32_t (&parts)[kParts][4], const WgradTiling& t,
                                              uint32_t halo, uint32_t table, int step) {
-  const int thread = read_thread(), lane = thread % 32;
-  const int block = t.row_blocks == 2 ? thread / 64 : thread / 64 % 2;  // of 32 channels
+  const uint32_t thread = read_thread(), lane = thread % 32;
+  const uint32_t block = t.row_blocks == 2 ? thread / 64 : thread / 64 % 2;  // of 32 channels
   const uint32_t y = halo + t.halo_bytes + block * t.y_rows * kSwizzleRow;
   const uint32_t place = (thread / 32 % 2 * 4 + lane / 16) * 16 + lane / 4 % 4 * 4;
   uint32_t rows[2];
@@ -129,29 +129,38 @@ __device__ __forceinline__ void multiply_two_parts(float (&sums)[kTaps][kWgradBl
   for (int tile = work.first_tile; tile < work.end_tile; ++tile) {
     barrier_wait(stages.full(place.stage), place.parity);
     const uint32_t halo = stages.halo(place.stage);
-    for (int pair = 0; pair < steps; pair += 2) {
-      const PairOperand operand(halo, &runs.pixels[pair]);
-      uint32_t a[2][2][4];
+    uint32_t a[2][2][4];
+    const auto take_step = [&](auto turn, const PairOperand& operand, int step) {
+      constexpr int s = decltype(turn)::value;
+      load_y_parts(a[s], t, halo, table, step);
+      product_fence();
 #pragma unroll
-      for (int s = 0; s < 2; ++s) {
-        const int step = pair + s;
-        load_y_parts(a[s], t, halo, table, step);
-        product_fence();
-#pragma unroll
-        for (int i = 0; i < kTaps; ++i) {
-          const uint32_t moved = shift(i);
-          const uint64_t b0 = operand(s, moved), b1 = operand(s, moved + part);
-          multiply<B, kWgradBlock, true>(sums[i], a[s][1], b0, true);
-          multiply<B, kWgradBlock, true>(sums[i], a[s][0], b1, true);
-          multiply<B, kWgradBlock, true>(sums[i], a[s][0], b0, true);
-        }
-        product_commit();
-        product_wait<1>();
-        if (step == 0 && held >= 0) {
-          if (speaks) barrier_arrive(stages.empty(held));
-          held = -1;
-        }
+      for (int i = 0; i < kTaps; ++i) {
+        const uint32_t moved = shift(i);
+        const uint64_t b0 = operand(s, moved), b1 = operand(s, moved + part);
+        multiply<B, kWgradBlock, true>(sums[i], a[s][1], b0, true);
+        multiply<B, kWgradBlock, true>(sums[i], a[s][0], b1, true);
+        multiply<B, kWgradBlock, true>(sums[i], a[s][0], b0, true);
       }
+      product_commit();
+    };
+    const auto release = [&] {
+      if (speaks && held >= 0) barrier_arrive(stages.empty(held));
+      held = -1;
+    };
+    int step = 0;
+    for (; step + 1 < steps; step += 2) {
+      const PairOperand operand(halo, &runs.pixels[step]);
+      take_step(std::integral_constant<int, 0>(), operand, step);
+      product_wait<1>();
+      release();
+      take_step(std::integral_constant<int, 1>(), operand, step + 1);
+      product_wait<1>();
+    }
+    if (step < steps) {
+      take_step(std::integral_constant<int, 0>(), PairOperand(halo, &runs.pixels[step]), step);
+      product_wait<0>();  // the next tile begins with the same operand
+      release();
     }
     held = place.stage;
     place.advance(t.stages);
@@ -174,18 +183,19 @@ __device__ __forceinline__ void multiply_three_parts(float (&sums)[kTaps][kWgrad
   for (int tile = work.first_tile; tile < work.end_tile; ++tile) {
     barrier_wait(stages.full(place.stage), place.parity);
     const uint32_t halo = stages.halo(place.stage);
-    for (int pair = 0; pair < steps; pair += 2) {
-      uint32_t a[2][3][4];
-      load_y_parts(a[0], t, halo, table, pair);
-      load_y_parts(a[1], t, halo, table, pair + 1);
-      const PairOperand operand(halo, &runs.pixels[pair]);
+    const auto take_steps = [&](auto count, int step) {
+      constexpr int kSteps = decltype(count)::value;
+      uint32_t a[kSteps][3][4];
+#pragma unroll
+      for (int s = 0; s < kSteps; ++s) load_y_parts(a[s], t, halo, table, step + s);
+      const PairOperand operand(halo, &runs.pixels[step]);
 #pragma unroll
       for (int i = 0; i < kTaps; ++i) {
         const uint32_t moved = shift(i);
         float sum[kWgradBlock / 2];
         product_fence();
 #pragma unroll
-        for (int s = 0; s < 2; ++s) {
+        for (int s = 0; s < kSteps; ++s) {
           const uint64_t b0 = operand(s, moved);
           const uint64_t b1 = operand(s, moved + part);
           const uint64_t b2 = operand(s, moved + 2 * part);
@@ -196,7 +206,7 @@ __device__ __forceinline__ void multiply_three_parts(float (&sums)[kTaps][kWgrad
           multiply<B, kWgradBlock, true>(sum, a[s][0], b1, true);
         }
 #pragma unroll
-        for (int s = 0; s < 2; ++s) {
+        for (int s = 0; s < kSteps; ++s) {
           multiply<B, kWgradBlock, true>(sum, a[s][0], operand(s, moved), true);
         }
         product_commit();
@@ -205,7 +215,10 @@ __device__ __forceinline__ void multiply_three_parts(float (&sums)[kTaps][kWgrad
 #pragma unroll
         for (int j = 0; j < kWgradBlock / 2; ++j) sums[i][j] += sum[j];
       }
-    }
+    };
+    int step = 0;
+    for (; step + 1 < steps; step += 2) take_steps(std::integral_constant<int, 2>(), step);
+    if (step < steps) take_steps(std::integral_constant<int, 1>(), step);
     if (threadIdx.x % 32 == 0) barrier_arrive(stages.empty(place.stage));
     place.advance(t.stages);
   }

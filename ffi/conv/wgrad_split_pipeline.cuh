@@ -16,7 +16,7 @@ inline constexpr int kFullArrivals = kSplitters + 1;  // and who fetches y_bar
 // What a tile's runs are, the same for all tiles.
 struct WgradRuns {
   // By step: the first run's pixel, and from it to the second's.
-  uint32_t pixels[kWgradMaxRuns / 2];
+  uint32_t pixels[kWgradMaxRuns / 2 + 1];  // a pair's second may be none
   // Of every pixel of a run its row of y_bar, or one of zeros: in bytes, with the row's swizzle.
   uint16_t y_rows[kWgradMaxRuns][kRun];
 };
@@ -97,7 +97,7 @@ template <int kParts>
 __device__ __forceinline__ void split_halos(const WgradTiling& t, const WgradWork& work,
                                             const WgradSplitStages& stages, int thread) {
   constexpr int kStep = 32 * kSplitters / (kWgradBlock / 4);  // pixels
-  constexpr int kAtOnce = kParts == 3 ? 1 : 2;
+  constexpr int kAtOnce = kParts == 3 ? 2 : 4;
   const int pixels = t.halo_pixels(), quad = thread % 16, first = thread / 16;
   RingPlace place, raw;
   for (int tile = work.first_tile; tile < work.end_tile; ++tile) {
