@@ -109,9 +109,9 @@ __device__ inline int run_pixel(const WgradTiling& t, int run) {
   return (n * t.halo_height + h) * t.halo_width + w;
 }
 
-// Writes a warpgroup's sums of kTaps taps from place `first` on, 64 rows of k from `row_block`.
+// Writes a warpgroup's sums of `count` taps from place `first` on, 64 rows of k from `row_block`.
 template <int kTaps>
-__device__ __forceinline__ void store_taps(const float (&sums)[kTaps][kWgradBlock / 2],
+__device__ __forceinline__ void store_taps(const float (&sums)[kTaps][kWgradBlock / 2], int count,
                                            const WgradProblem& p, const WgradTiling& t,
                                            const WgradWork& work, int first, int row_block,
                                            float* partial) {
@@ -119,6 +119,7 @@ __device__ __forceinline__ void store_taps(const float (&sums)[kTaps][kWgradBloc
   const int k = (work.column_block * t.row_blocks + row_block) * kWgradBlock + warp * 16 + lane / 4;
 #pragma unroll
   for (int i = 0; i < kTaps; ++i) {
+    if (i >= count) break;
     const int tap = work.slice * t.taps + t.tap[first + i].number;
 #pragma unroll
     for (int j = 0; j < kWgradBlock / 2; ++j) {
@@ -196,7 +197,7 @@ __device__ __forceinline__ void multiply_taps(const WgradProblem& p, const Wgrad
   product_wait<0>();
 #pragma unroll
   for (int i = 0; i < kTaps; ++i) settle(sums[i]);
-  store_taps(sums, p, t, work, first, row_block, partial);
+  store_taps(sums, kTaps, p, t, work, first, row_block, partial);
 }
 
 #endif  // JAXDIRECT_HOPPER

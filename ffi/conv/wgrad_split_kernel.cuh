@@ -89,14 +89,38 @@ struct PairOperand {
   }
 };
 
+// What a warpgroup has of a block's work. With `turns` two warpgroups share one of an odd number of
+// taps, the last of each; else the first has one more.
+enum class Turns { kAll, kFirst, kSecond };
+
+struct SplitShare {
+  int first, last, count;  // places of taps: `count` - 1 from `first` on, and `last`
+  int row_block;
+  Turns turns = Turns::kAll;
+
+  __device__ SplitShare(const WgradTiling& t, const WgradWork& work, int group, bool shared) {
+    const WgradShare share(t, work, group);
+    first = share.first;
+    count = share.count;
+    row_block = share.row_block;
+    last = first + count - 1;
+    if (!shared || t.row_blocks == 2 || t.group[work.group].count % 2 == 0) return;
+    turns = group == 0 ? Turns::kFirst : Turns::kSecond;
+    if (group == 0) return;
+    last = first - 1;
+    ++count;
+  }
+};
+
 // Of every tap how far it moves the right operand, in units of 16 bytes: two in a register.
 template <int kTaps>
 class TapShifts {
  public:
-  __device__ TapShifts(const WgradTiling& t, int first) {
+  __device__ TapShifts(const WgradTiling& t, const SplitShare& share) {
 #pragma unroll
     for (int i = 0; i < kTaps; ++i) {
-      const uint32_t shift = t.tap[first + i].shift * (kSwizzleRow / 16);
+      const int place = i + 1 < kTaps ? share.first + i : share.last;
+      const uint32_t shift = t.tap[place].shift * (kSwizzleRow / 16);
       packed_[i / 2] = i % 2 == 0 ? shift : packed_[i / 2] | shift << 16;
     }
   }
@@ -113,8 +137,8 @@ class TapShifts {
   uint32_t packed_[(kTaps + 1) / 2];
 };
 
-// One warpgroup, like multiply_taps.
-template <int kTaps>
+// One warpgroup, like multiply_taps; turns are steps.
+template <int kTaps, Turns kTurns>
 __device__ __forceinline__ void multiply_two_parts(float (&sums)[kTaps][kWgradBlock / 2],
                                                    const TapShifts<kTaps>& shift,
                                                    const WgradTiling& t, const WgradWork& work,
@@ -132,16 +156,18 @@ __device__ __forceinline__ void multiply_two_parts(float (&sums)[kTaps][kWgradBl
     uint32_t a[2][2][4];
     const auto take_step = [&](auto turn, const PairOperand& operand, int step) {
       constexpr int s = decltype(turn)::value;
+      constexpr bool takes_last = kTurns != (s == 0 ? Turns::kSecond : Turns::kFirst);
       load_y_parts(a[s], t, halo, table, step);
       product_fence();
+      const auto add = [&](int y_part, uint32_t moved) {  // neighbouring products are of other sums
 #pragma unroll
-      for (int i = 0; i < kTaps; ++i) {
-        const uint32_t moved = shift(i);
-        const uint64_t b0 = operand(s, moved), b1 = operand(s, moved + part);
-        multiply<B, kWgradBlock, true>(sums[i], a[s][1], b0, true);
-        multiply<B, kWgradBlock, true>(sums[i], a[s][0], b1, true);
-        multiply<B, kWgradBlock, true>(sums[i], a[s][0], b0, true);
-      }
+        for (int i = 0; i < (takes_last ? kTaps : kTaps - 1); ++i) {
+          multiply<B, kWgradBlock, true>(sums[i], a[s][y_part], operand(s, shift(i) + moved), true);
+        }
+      };
+      add(1, 0);
+      add(0, part);
+      add(0, 0);
       product_commit();
     };
     const auto release = [&] {
@@ -170,6 +196,7 @@ __device__ __forceinline__ void multiply_two_parts(float (&sums)[kTaps][kWgradBl
   for (int i = 0; i < kTaps; ++i) settle(sums[i]);
 }
 
+// The same; without turns.
 template <int kTaps>
 __device__ __forceinline__ void multiply_three_parts(float (&sums)[kTaps][kWgradBlock / 2],
                                                      const TapShifts<kTaps>& shift,
@@ -224,25 +251,54 @@ __device__ __forceinline__ void multiply_three_parts(float (&sums)[kTaps][kWgrad
   }
 }
 
+// Adds what the second warpgroup has of the shared tap to the first's, through the first stage's
+// memory, which nobody uses any more.
+__device__ __forceinline__ void add_shared_tap(float (&sums)[kWgradBlock / 2], Turns turns,
+                                               const WgradSplitStages& stages) {
+  if (turns == Turns::kAll) return;
+  const uint32_t at = stages.data + threadIdx.x % 128 * 4;
+  const auto synchronise = [] {
+    asm volatile("bar.sync 1, %0;" ::"n"(128 * kConsumers) : "memory");
+  };
+  synchronise();
+  if (turns == Turns::kSecond) {
+#pragma unroll
+    for (int j = 0; j < kWgradBlock / 2; ++j) {
+      asm volatile("st.shared.f32 [%0], %1;" ::"r"(at + j * 512), "f"(sums[j]) : "memory");
+    }
+  }
+  synchronise();
+  if (turns == Turns::kFirst) {
+#pragma unroll
+    for (int j = 0; j < kWgradBlock / 2; ++j) sums[j] += load_one(at + j * 512);
+  }
+}
+
 template <int kParts, int kTaps>
 __device__ __forceinline__ void multiply_split_taps(const WgradProblem& p, const WgradTiling& t,
                                                     const WgradWork& work,
                                                     const WgradSplitStages& stages,
-                                                    const WgradRuns& runs, int first, int row_block,
+                                                    const WgradRuns& runs, const SplitShare& share,
                                                     float* partial) {
-  const TapShifts<kTaps> shift(t, first);
+  const TapShifts<kTaps> shift(t, share);
   float sums[kTaps][kWgradBlock / 2];
 #pragma unroll
   for (auto& tap : sums) {
 #pragma unroll
     for (float& sum : tap) sum = 0;
   }
-  if constexpr (kParts == 2) {
-    multiply_two_parts(sums, shift, t, work, stages, runs);
-  } else {
+  if constexpr (kParts == 3) {
     multiply_three_parts(sums, shift, t, work, stages, runs);
+  } else if (share.turns == Turns::kAll) {
+    multiply_two_parts<kTaps, Turns::kAll>(sums, shift, t, work, stages, runs);
+  } else if (share.turns == Turns::kFirst) {
+    multiply_two_parts<kTaps, Turns::kFirst>(sums, shift, t, work, stages, runs);
+  } else {
+    multiply_two_parts<kTaps, Turns::kSecond>(sums, shift, t, work, stages, runs);
   }
-  store_taps(sums, p, t, work, first, row_block, partial);
+  add_shared_tap(sums[kTaps - 1], share.turns, stages);
+  const int stored = share.turns == Turns::kSecond ? kTaps - 1 : kTaps;
+  store_taps(sums, stored, p, t, work, share.first, share.row_block, partial);
 }
 
 #endif  // JAXDIRECT_HOPPER
@@ -270,22 +326,18 @@ __global__ void __launch_bounds__(kThreads, 1)
     return;
   }
   take_registers<kConsumerRegisters>();
-  const WgradShare share(t, work, group);
-  const auto multiply = [&](auto taps) {
-    multiply_split_taps<kParts, decltype(taps)::value>(p, t, work, stages, runs, share.first,
-                                                       share.row_block, partial);
-  };
+  const SplitShare share(t, work, group, kParts == 2);
   switch (share.count) {
     case 5:
-      return multiply(std::integral_constant<int, 5>());
+      return multiply_split_taps<kParts, 5>(p, t, work, stages, runs, share, partial);
     case 4:
-      return multiply(std::integral_constant<int, 4>());
+      return multiply_split_taps<kParts, 4>(p, t, work, stages, runs, share, partial);
     case 3:
-      return multiply(std::integral_constant<int, 3>());
+      return multiply_split_taps<kParts, 3>(p, t, work, stages, runs, share, partial);
     case 2:
-      return multiply(std::integral_constant<int, 2>());
+      return multiply_split_taps<kParts, 2>(p, t, work, stages, runs, share, partial);
     case 1:
-      return multiply(std::integral_constant<int, 1>());
+      return multiply_split_taps<kParts, 1>(p, t, work, stages, runs, share, partial);
     default:
       return give_stages_back(work, stages, t.stages);
   }

@@ -9,8 +9,8 @@ namespace {
 constexpr int kSharedBytes = 227 * 1024 - 2048;  // beside the kernel's own
 constexpr int kMaxSteps = 32;
 constexpr int kMaxPixels = 256;
-// Of a slice, at most: tensor cores truncate when they add.
-constexpr int kTruncatedPixels = 1 << 14, kSlicePixels = 1 << 16;
+// Of a slice, at most: tensor cores truncate when they add, and with three parts float32 rounds.
+constexpr int kSlicePixels = 1 << 14;
 constexpr int64_t kSliceBytes = 64 << 20;  // of all slices' sums, where that leaves enough of them
 
 int ceil_div(int a, int b) { return (a + b - 1) / b; }
@@ -45,9 +45,10 @@ double unevenness(const WgradTiling& t) {
 // Clock ticks of one item, over all pixels.
 double item_cost(const WgradTiling& t) {
   const double taps = static_cast<double>(t.taps) / t.groups;
-  // Of both warpgroups; of an odd number one has more.
-  const double shares = t.row_blocks == 2 ? 2 * taps : taps + (t.groups == t.taps ? 1 : 0.25);
-  const double products = t.steps() * shares * (t.parts == 3 ? 6 * 36 : 3 * 36);
+  // With three parts one of the warpgroups has one of an odd number of taps more.
+  const double uneven = t.parts < 3 || t.row_blocks == 2 ? 0 : t.groups == t.taps ? 1 : 0.25;
+  const double products =
+      t.steps() * (taps + uneven) * t.row_blocks * (t.parts == 3 ? 6 * 38 : 3 * 36);
   const double split = t.halo_pixels() * (t.parts == 3 ? 24.0 : 16.0);
   const double loads = (t.halo_pixels() * kWgradBlock * 4 + t.y_bytes) / 24.0;
   const double stall = 100 + (t.raw_stages == 1 ? 200 : 0) + (split + loads) / 10;
@@ -102,8 +103,8 @@ bool tile_split(const Shape& s, WgradTiling* best) {
   }
   if (!found) return false;
   const int64_t pixels = int64_t{best->tiles()} * best->tile_pixels();
-  const int64_t slice = parts == 2 ? kTruncatedPixels : kSlicePixels;
-  const int64_t least = std::min<int64_t>((pixels + slice - 1) / slice, best->tiles());
+  const int64_t least =
+      std::min<int64_t>((pixels + kSlicePixels - 1) / kSlicePixels, best->tiles());
   const int64_t most = std::clamp<int64_t>(kSliceBytes / (s.filter_size() * 4), 1, best->tiles());
   choose_slices(s, item_cost(*best), unevenness(*best), static_cast<int>(least),
                 static_cast<int>(most), best);
