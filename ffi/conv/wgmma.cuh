@@ -62,6 +62,21 @@ __device__ __forceinline__ void settle(float (&d)[kCount]) {
   for (float& sum : d) asm volatile("" : "+f"(sum)::"memory");
 }
 
+#define JAXDIRECT_SUMS_32(d)                                                                      \
+  "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), \
+      "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]),    \
+      "+f"(d[15])
+
+#define JAXDIRECT_PRODUCT_32(shape_and_types, transpose)                     \
+  asm volatile(                                                              \
+      "{\n.reg .pred add;\nsetp.ne.b32 add, %21, 0;\n"                       \
+      "wgmma.mma_async.sync.aligned." shape_and_types                        \
+      " {"                                                                   \
+      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15" \
+      "}, {%16, %17, %18, %19}, %20, add, 1, 1" transpose ";\n}"             \
+      : JAXDIRECT_SUMS_32(d)                                                 \
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)))
+
 #define JAXDIRECT_SUMS_64(d)                                                                      \
   "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), \
       "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]),    \
@@ -144,8 +159,11 @@ __device__ __forceinline__ void settle(float (&d)[kCount]) {
 template <typename T, int kColumns, bool kColumnMajor>
 __device__ __forceinline__ void multiply(float (&d)[kColumns / 2], const uint32_t (&a)[4],
                                          uint64_t b, bool add) {
-  static_assert(kColumns == 64 || kColumns == 128 || kColumns == 224);
-  if constexpr (kColumns == 224 && std::is_same_v<T, __nv_bfloat16>) {
+  static_assert(kColumns == 32 || kColumns == 64 || kColumns == 128 || kColumns == 224);
+  if constexpr (kColumns == 32) {
+    static_assert(std::is_same_v<T, __nv_bfloat16> && kColumnMajor);
+    JAXDIRECT_PRODUCT_32("m64n32k16.f32.bf16.bf16", ", 1");
+  } else if constexpr (kColumns == 224 && std::is_same_v<T, __nv_bfloat16>) {
     static_assert(!kColumnMajor);
     JAXDIRECT_PRODUCT_224("m64n224k16.f32.bf16.bf16", ", 0");
   } else if constexpr (kColumns == 224) {
@@ -176,9 +194,11 @@ __device__ __forceinline__ void multiply(float (&d)[kColumns / 2], const uint32_
   }
 }
 
+#undef JAXDIRECT_PRODUCT_32
 #undef JAXDIRECT_PRODUCT_64
 #undef JAXDIRECT_PRODUCT_128
 #undef JAXDIRECT_PRODUCT_224
+#undef JAXDIRECT_SUMS_32
 #undef JAXDIRECT_SUMS_64
 #undef JAXDIRECT_SUMS_128
 #undef JAXDIRECT_SUMS_224

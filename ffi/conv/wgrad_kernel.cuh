@@ -109,25 +109,21 @@ __device__ inline int run_pixel(const WgradTiling& t, int run) {
   return (n * t.halo_height + h) * t.halo_width + w;
 }
 
-// Writes a warpgroup's sums of `count` taps from place `first` on, 64 rows of k from `row_block`.
-template <int kTaps>
-__device__ __forceinline__ void store_taps(const float (&sums)[kTaps][kWgradBlock / 2], int count,
-                                           const WgradProblem& p, const WgradTiling& t,
-                                           const WgradWork& work, int first, int row_block,
-                                           float* partial) {
+// Writes a warpgroup's sums of the tap at `place`: 64 rows of k from `row_block`, kColumns of c
+// from `column` of the block's on.
+template <int kColumns>
+__device__ __forceinline__ void store_tap(const float (&sums)[kColumns / 2], const WgradProblem& p,
+                                          const WgradTiling& t, const WgradWork& work, int place,
+                                          int row_block, int column, float* partial) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
   const int k = (work.column_block * t.row_blocks + row_block) * kWgradBlock + warp * 16 + lane / 4;
+  const int tap = work.slice * t.taps + t.tap[place].number;
 #pragma unroll
-  for (int i = 0; i < kTaps; ++i) {
-    if (i >= count) break;
-    const int tap = work.slice * t.taps + t.tap[first + i].number;
-#pragma unroll
-    for (int j = 0; j < kWgradBlock / 2; ++j) {
-      const int c = work.chunk * kWgradBlock + j / 4 * 8 + lane % 4 * 2 + j % 2;
-      const int row = k + j / 2 % 2 * 8;
-      if (c < p.channels && row < p.out_channels) {
-        partial[(int64_t{tap} * p.channels + c) * p.out_channels + row] = sums[i][j];
-      }
+  for (int j = 0; j < kColumns / 2; ++j) {
+    const int c = work.chunk * kWgradBlock + column + j / 4 * 8 + lane % 4 * 2 + j % 2;
+    const int row = k + j / 2 % 2 * 8;
+    if (c < p.channels && row < p.out_channels) {
+      partial[(int64_t{tap} * p.channels + c) * p.out_channels + row] = sums[j];
     }
   }
 }
@@ -196,8 +192,10 @@ __device__ __forceinline__ void multiply_taps(const WgradProblem& p, const Wgrad
   }
   product_wait<0>();
 #pragma unroll
-  for (int i = 0; i < kTaps; ++i) settle(sums[i]);
-  store_taps(sums, kTaps, p, t, work, first, row_block, partial);
+  for (int i = 0; i < kTaps; ++i) {
+    settle(sums[i]);
+    store_tap<kWgradBlock>(sums[i], p, t, work, first + i, row_block, 0, partial);
+  }
 }
 
 #endif  // JAXDIRECT_HOPPER

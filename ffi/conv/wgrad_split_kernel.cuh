@@ -89,38 +89,43 @@ struct PairOperand {
   }
 };
 
-// What a warpgroup has of a block's work. With `turns` two warpgroups share one of an odd number of
-// taps, the last of each; else the first has one more.
-enum class Turns { kAll, kFirst, kSecond };
-
+// What a warpgroup has of a block's work. Of an odd number of taps the two warpgroups share the one
+// in the middle: each has half of its columns.
 struct SplitShare {
-  int first, last, count;  // places of taps: `count` - 1 from `first` on, and `last`
-  int row_block;
-  Turns turns = Turns::kAll;
+  int first, count, middle;  // places of taps; no middle: -1
+  int row_block, column;     // of the middle tap's half
 
-  __device__ SplitShare(const WgradTiling& t, const WgradWork& work, int group, bool shared) {
-    const WgradShare share(t, work, group);
-    first = share.first;
-    count = share.count;
-    row_block = share.row_block;
-    last = first + count - 1;
-    if (!shared || t.row_blocks == 2 || t.group[work.group].count % 2 == 0) return;
-    turns = group == 0 ? Turns::kFirst : Turns::kSecond;
-    if (group == 0) return;
-    last = first - 1;
-    ++count;
+  __device__ SplitShare(const WgradTiling& t, const WgradWork& work, int group) {
+    const WgradGroup& taps = t.group[work.group];
+    const bool together = t.row_blocks == 1, odd = together && taps.count % 2 == 1;
+    count = together ? taps.count / 2 : taps.count;
+    middle = odd ? taps.first + count : -1;
+    first = taps.first + (together && group == 1 ? taps.count - count : 0);
+    row_block = together ? 0 : group;
+    column = group * kWgradBlock / 2;
   }
 };
 
+template <int kTapCount, bool kWithHalf>
+struct SplitSums {
+  static constexpr int kTaps = kTapCount;
+  static constexpr bool kHalf = kWithHalf;
+  static constexpr int kProducts = kTaps + kHalf;
+
+  float taps[kTaps > 0 ? kTaps : 1][kWgradBlock / 2] = {};
+  float half[kWgradBlock / 4] = {};
+};
+
 // Of every tap how far it moves the right operand, in units of 16 bytes: two in a register.
-template <int kTaps>
+template <typename Sums>
 class TapShifts {
  public:
   __device__ TapShifts(const WgradTiling& t, const SplitShare& share) {
 #pragma unroll
-    for (int i = 0; i < kTaps; ++i) {
-      const int place = i + 1 < kTaps ? share.first + i : share.last;
-      const uint32_t shift = t.tap[place].shift * (kSwizzleRow / 16);
+    for (int i = 0; i < Sums::kProducts; ++i) {
+      const int place = i < Sums::kTaps ? share.first + i : share.middle;
+      uint32_t shift = t.tap[place].shift * (kSwizzleRow / 16);
+      if (i == Sums::kTaps) shift += share.column * 2 / 16;
       packed_[i / 2] = i % 2 == 0 ? shift : packed_[i / 2] | shift << 16;
     }
   }
@@ -134,13 +139,12 @@ class TapShifts {
   }
 
  private:
-  uint32_t packed_[(kTaps + 1) / 2];
+  uint32_t packed_[(Sums::kProducts + 1) / 2];
 };
 
-// One warpgroup, like multiply_taps; turns are steps.
-template <int kTaps, Turns kTurns>
-__device__ __forceinline__ void multiply_two_parts(float (&sums)[kTaps][kWgradBlock / 2],
-                                                   const TapShifts<kTaps>& shift,
+// One warpgroup, like multiply_taps.
+template <typename Sums>
+__device__ __forceinline__ void multiply_two_parts(Sums& sums, const TapShifts<Sums>& shift,
                                                    const WgradTiling& t, const WgradWork& work,
                                                    const WgradSplitStages& stages,
                                                    const WgradRuns& runs) {
@@ -156,13 +160,17 @@ __device__ __forceinline__ void multiply_two_parts(float (&sums)[kTaps][kWgradBl
     uint32_t a[2][2][4];
     const auto take_step = [&](auto turn, const PairOperand& operand, int step) {
       constexpr int s = decltype(turn)::value;
-      constexpr bool takes_last = kTurns != (s == 0 ? Turns::kSecond : Turns::kFirst);
       load_y_parts(a[s], t, halo, table, step);
       product_fence();
       const auto add = [&](int y_part, uint32_t moved) {  // neighbouring products are of other sums
 #pragma unroll
-        for (int i = 0; i < (takes_last ? kTaps : kTaps - 1); ++i) {
-          multiply<B, kWgradBlock, true>(sums[i], a[s][y_part], operand(s, shift(i) + moved), true);
+        for (int i = 0; i < Sums::kTaps; ++i) {
+          multiply<B, kWgradBlock, true>(sums.taps[i], a[s][y_part], operand(s, shift(i) + moved),
+                                         true);
+        }
+        if constexpr (Sums::kHalf) {
+          multiply<B, kWgradBlock / 2, true>(sums.half, a[s][y_part],
+                                             operand(s, shift(Sums::kTaps) + moved), true);
         }
       };
       add(1, 0);
@@ -193,17 +201,46 @@ __device__ __forceinline__ void multiply_two_parts(float (&sums)[kTaps][kWgradBl
   }
   product_wait<0>();
 #pragma unroll
-  for (int i = 0; i < kTaps; ++i) settle(sums[i]);
+  for (int i = 0; i < Sums::kTaps; ++i) settle(sums.taps[i]);
+  settle(sums.half);
 }
 
-// The same; without turns.
-template <int kTaps>
-__device__ __forceinline__ void multiply_three_parts(float (&sums)[kTaps][kWgradBlock / 2],
-                                                     const TapShifts<kTaps>& shift,
+// Adds kSteps steps' products of a tap to `sums`, by way of a sum of their own.
+template <int kColumns, int kSteps>
+__device__ __forceinline__ void add_three_parts(float (&sums)[kColumns / 2],
+                                                const uint32_t (&a)[kSteps][3][4],
+                                                const PairOperand& operand, uint32_t moved,
+                                                uint32_t part) {
+  using B = __nv_bfloat16;
+  float sum[kColumns / 2];
+  product_fence();
+#pragma unroll
+  for (int s = 0; s < kSteps; ++s) {
+    const uint64_t b0 = operand(s, moved);
+    const uint64_t b1 = operand(s, moved + part);
+    const uint64_t b2 = operand(s, moved + 2 * part);
+    multiply<B, kColumns, true>(sum, a[s][2], b0, s > 0);
+    multiply<B, kColumns, true>(sum, a[s][0], b2, true);
+    multiply<B, kColumns, true>(sum, a[s][1], b1, true);
+    multiply<B, kColumns, true>(sum, a[s][1], b0, true);
+    multiply<B, kColumns, true>(sum, a[s][0], b1, true);
+  }
+#pragma unroll
+  for (int s = 0; s < kSteps; ++s) {
+    multiply<B, kColumns, true>(sum, a[s][0], operand(s, moved), true);
+  }
+  product_commit();
+  product_wait<0>();
+  settle(sum);
+#pragma unroll
+  for (int j = 0; j < kColumns / 2; ++j) sums[j] += sum[j];
+}
+
+template <typename Sums>
+__device__ __forceinline__ void multiply_three_parts(Sums& sums, const TapShifts<Sums>& shift,
                                                      const WgradTiling& t, const WgradWork& work,
                                                      const WgradSplitStages& stages,
                                                      const WgradRuns& runs) {
-  using B = __nv_bfloat16;
   const int steps = t.steps();
   const uint32_t part = t.part_bytes / 16, table = shared_address(runs.y_rows);
   RingPlace place;
@@ -217,30 +254,11 @@ __device__ __forceinline__ void multiply_three_parts(float (&sums)[kTaps][kWgrad
       for (int s = 0; s < kSteps; ++s) load_y_parts(a[s], t, halo, table, step + s);
       const PairOperand operand(halo, &runs.pixels[step]);
 #pragma unroll
-      for (int i = 0; i < kTaps; ++i) {
-        const uint32_t moved = shift(i);
-        float sum[kWgradBlock / 2];
-        product_fence();
-#pragma unroll
-        for (int s = 0; s < kSteps; ++s) {
-          const uint64_t b0 = operand(s, moved);
-          const uint64_t b1 = operand(s, moved + part);
-          const uint64_t b2 = operand(s, moved + 2 * part);
-          multiply<B, kWgradBlock, true>(sum, a[s][2], b0, s > 0);
-          multiply<B, kWgradBlock, true>(sum, a[s][0], b2, true);
-          multiply<B, kWgradBlock, true>(sum, a[s][1], b1, true);
-          multiply<B, kWgradBlock, true>(sum, a[s][1], b0, true);
-          multiply<B, kWgradBlock, true>(sum, a[s][0], b1, true);
-        }
-#pragma unroll
-        for (int s = 0; s < kSteps; ++s) {
-          multiply<B, kWgradBlock, true>(sum, a[s][0], operand(s, moved), true);
-        }
-        product_commit();
-        product_wait<0>();
-        settle(sum);
-#pragma unroll
-        for (int j = 0; j < kWgradBlock / 2; ++j) sums[i][j] += sum[j];
+      for (int i = 0; i < Sums::kTaps; ++i) {
+        add_three_parts<kWgradBlock>(sums.taps[i], a, operand, shift(i), part);
+      }
+      if constexpr (Sums::kHalf) {
+        add_three_parts<kWgradBlock / 2>(sums.half, a, operand, shift(Sums::kTaps), part);
       }
     };
     int step = 0;
@@ -251,54 +269,42 @@ __device__ __forceinline__ void multiply_three_parts(float (&sums)[kTaps][kWgrad
   }
 }
 
-// Adds what the second warpgroup has of the shared tap to the first's, through the first stage's
-// memory, which nobody uses any more.
-__device__ __forceinline__ void add_shared_tap(float (&sums)[kWgradBlock / 2], Turns turns,
-                                               const WgradSplitStages& stages) {
-  if (turns == Turns::kAll) return;
-  const uint32_t at = stages.data + threadIdx.x % 128 * 4;
-  const auto synchronise = [] {
-    asm volatile("bar.sync 1, %0;" ::"n"(128 * kConsumers) : "memory");
-  };
-  synchronise();
-  if (turns == Turns::kSecond) {
-#pragma unroll
-    for (int j = 0; j < kWgradBlock / 2; ++j) {
-      asm volatile("st.shared.f32 [%0], %1;" ::"r"(at + j * 512), "f"(sums[j]) : "memory");
-    }
-  }
-  synchronise();
-  if (turns == Turns::kFirst) {
-#pragma unroll
-    for (int j = 0; j < kWgradBlock / 2; ++j) sums[j] += load_one(at + j * 512);
-  }
-}
-
-template <int kParts, int kTaps>
+template <int kParts, typename Sums>
 __device__ __forceinline__ void multiply_split_taps(const WgradProblem& p, const WgradTiling& t,
                                                     const WgradWork& work,
                                                     const WgradSplitStages& stages,
                                                     const WgradRuns& runs, const SplitShare& share,
                                                     float* partial) {
-  const TapShifts<kTaps> shift(t, share);
-  float sums[kTaps][kWgradBlock / 2];
-#pragma unroll
-  for (auto& tap : sums) {
-#pragma unroll
-    for (float& sum : tap) sum = 0;
-  }
-  if constexpr (kParts == 3) {
-    multiply_three_parts(sums, shift, t, work, stages, runs);
-  } else if (share.turns == Turns::kAll) {
-    multiply_two_parts<kTaps, Turns::kAll>(sums, shift, t, work, stages, runs);
-  } else if (share.turns == Turns::kFirst) {
-    multiply_two_parts<kTaps, Turns::kFirst>(sums, shift, t, work, stages, runs);
+  const TapShifts<Sums> shift(t, share);
+  Sums sums;
+  if constexpr (kParts == 2) {
+    multiply_two_parts(sums, shift, t, work, stages, runs);
   } else {
-    multiply_two_parts<kTaps, Turns::kSecond>(sums, shift, t, work, stages, runs);
+    multiply_three_parts(sums, shift, t, work, stages, runs);
   }
-  add_shared_tap(sums[kTaps - 1], share.turns, stages);
-  const int stored = share.turns == Turns::kSecond ? kTaps - 1 : kTaps;
-  store_taps(sums, stored, p, t, work, share.first, share.row_block, partial);
+#pragma unroll
+  for (int i = 0; i < Sums::kTaps; ++i) {
+    store_tap<kWgradBlock>(sums.taps[i], p, t, work, share.first + i, share.row_block, 0, partial);
+  }
+  if constexpr (Sums::kHalf) {
+    store_tap<kWgradBlock / 2>(sums.half, p, t, work, share.middle, share.row_block, share.column,
+                               partial);
+  }
+}
+
+// The same for a share that is not known ahead.
+template <int kParts, int kTaps = kWgradTapsAtOnce, typename... Args>
+__device__ __forceinline__ void multiply_share(const SplitShare& share, const Args&... args) {
+  if (share.count == kTaps) {
+    if constexpr (kTaps > 0) {
+      if (share.middle < 0) return multiply_split_taps<kParts, SplitSums<kTaps, false>>(args...);
+    }
+    if constexpr (kTaps < kWgradTapsAtOnce) {
+      return multiply_split_taps<kParts, SplitSums<kTaps, true>>(args...);
+    }
+  } else if constexpr (kTaps > 0) {
+    multiply_share<kParts, kTaps - 1>(share, args...);
+  }
 }
 
 #endif  // JAXDIRECT_HOPPER
@@ -326,21 +332,8 @@ __global__ void __launch_bounds__(kThreads, 1)
     return;
   }
   take_registers<kConsumerRegisters>();
-  const SplitShare share(t, work, group, kParts == 2);
-  switch (share.count) {
-    case 5:
-      return multiply_split_taps<kParts, 5>(p, t, work, stages, runs, share, partial);
-    case 4:
-      return multiply_split_taps<kParts, 4>(p, t, work, stages, runs, share, partial);
-    case 3:
-      return multiply_split_taps<kParts, 3>(p, t, work, stages, runs, share, partial);
-    case 2:
-      return multiply_split_taps<kParts, 2>(p, t, work, stages, runs, share, partial);
-    case 1:
-      return multiply_split_taps<kParts, 1>(p, t, work, stages, runs, share, partial);
-    default:
-      return give_stages_back(work, stages, t.stages);
-  }
+  const SplitShare share(t, work, group);
+  multiply_share<kParts>(share, p, t, work, stages, runs, share, partial);
 #endif
 }
 

@@ -45,10 +45,7 @@ double unevenness(const WgradTiling& t) {
 // Clock ticks of one item, over all pixels.
 double item_cost(const WgradTiling& t) {
   const double taps = static_cast<double>(t.taps) / t.groups;
-  // With three parts one of the warpgroups has one of an odd number of taps more.
-  const double uneven = t.parts < 3 || t.row_blocks == 2 ? 0 : t.groups == t.taps ? 1 : 0.25;
-  const double products =
-      t.steps() * (taps + uneven) * t.row_blocks * (t.parts == 3 ? 6 * 38 : 3 * 36);
+  const double products = t.steps() * taps * t.row_blocks * (t.parts == 3 ? 6 * 38 : 3 * 36);
   const double split = t.halo_pixels() * (t.parts == 3 ? 24.0 : 16.0);
   const double loads = (t.halo_pixels() * kWgradBlock * 4 + t.y_bytes) / 24.0;
   const double stall = 100 + (t.raw_stages == 1 ? 200 : 0) + (split + loads) / 10;
