@@ -18,7 +18,7 @@
 // Tensor cores truncate when they add. With three parts a tap's products of two steps are summed
 // by themselves, corrections first because they are 2^-8 of the rest, and the sum is added to
 // float32 registers; meanwhile the other warpgroup multiplies. With two parts everything is added
-// up by tensor cores, over a slice of at most 2^14 pixels or so.
+// up by tensor cores, over a slice of at most 2^15 pixels or so.
 //
 // Infinities, and values that bf16 rounds to them, give NaN.
 

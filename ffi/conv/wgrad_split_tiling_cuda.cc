@@ -10,7 +10,7 @@ constexpr int kSharedBytes = 227 * 1024 - 2048;  // beside the kernel's own
 constexpr int kMaxSteps = 32;
 constexpr int kMaxPixels = 256;
 // Of a slice, at most: tensor cores truncate when they add, and with three parts float32 rounds.
-constexpr int kSlicePixels = 1 << 14;
+constexpr int kSlicePixels = 1 << 15;
 constexpr int64_t kSliceBytes = 64 << 20;  // of all slices' sums, where that leaves enough of them
 
 int ceil_div(int a, int b) { return (a + b - 1) / b; }
