@@ -11,9 +11,9 @@
 // Where a part overflows or an operand is infinite or NaN, the corrections are NaN and dropped:
 // the leading product alone then has the right infinity or NaN.
 
+#include "conv/float_parts.cuh"
 #include "conv/halo_pipeline.cuh"
 #include "conv/halo_store.cuh"
-#include "conv/split_float.cuh"
 #include "conv/wgmma.cuh"
 
 namespace jaxdirect::conv {
@@ -35,10 +35,10 @@ __device__ __forceinline__ void load_split(SplitOperand& operand, uint32_t addre
   load_matrices(high, address ^ (step * 64 + 32));
 #pragma unroll
   for (int row = 0; row < 2; ++row) {
-    split_pair(__uint_as_float(low[row]), __uint_as_float(low[row + 2]), operand.part[0][row],
-               operand.part[1][row], operand.part[2][row]);
-    split_pair(__uint_as_float(high[row]), __uint_as_float(high[row + 2]), operand.part[0][row + 2],
-               operand.part[1][row + 2], operand.part[2][row + 2]);
+    split_pair<3, 4>(__uint_as_float(low[row]), __uint_as_float(low[row + 2]),
+                     &operand.part[0][row]);
+    split_pair<3, 4>(__uint_as_float(high[row]), __uint_as_float(high[row + 2]),
+                     &operand.part[0][row + 2]);
   }
 }
 

@@ -6,7 +6,7 @@
 // A thread takes four values of a row at a time, which it reads one by one (neighbouring threads
 // read the same sectors) and stores as one vector a plane.
 
-#include "conv/split_float.cuh"
+#include "conv/float_parts.cuh"
 #include "conv/stem_patch.cuh"
 
 namespace jaxdirect::conv {
@@ -69,8 +69,8 @@ __device__ __forceinline__ void fill_floats(const float* x, const StemProblem& p
 #pragma unroll
         for (int copy = 0; copy < kCopies; ++copy) {
           uint32_t low[3], high[3];
-          split_pair(v[copy], v[copy + 1], low[0], low[1], low[2]);
-          split_pair(v[copy + 2], v[copy + 3], high[0], high[1], high[2]);
+          split_pair<3>(v[copy], v[copy + 1], low);
+          split_pair<3>(v[copy + 2], v[copy + 3], high);
           const uint32_t first = at[i] + copy * patch.copy_bytes;
 #pragma unroll
           for (int plane = 0; plane < 3; ++plane) {

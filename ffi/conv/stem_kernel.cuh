@@ -13,8 +13,8 @@
 // Bytes: x (and its patches' overlap, from L2) and y once; floor: the larger of those and
 // out pixels * steps * columns of operations.
 
+#include "conv/float_parts.cuh"
 #include "conv/halo_pipeline.cuh"
-#include "conv/split_float.cuh"
 #include "conv/stem_floats.cuh"
 #include "conv/stem_fprop.h"
 #include "conv/stem_patch.cuh"
@@ -118,7 +118,7 @@ __device__ inline void pack_stem_filter(const T* filter, const StemProblem& p, c
       store_32(at, pair);
     } else {
       uint32_t part[3];
-      split_pair(values[0], values[1], part[0], part[1], part[2]);
+      split_pair<3>(values[0], values[1], part);
 #pragma unroll
       for (int i = 0; i < 3; ++i) store_32(at + i * t.filter_part_bytes(), part[i]);
     }

@@ -4,8 +4,8 @@
 
 #include "common/cuda.h"
 #include "conv/stem_wgrad_kernel.cuh"
+#include "conv/sum_slices.cuh"
 #include "conv/tensor_map.h"
-#include "conv/wgrad.h"
 
 namespace jaxdirect::conv {
 namespace {
@@ -114,8 +114,10 @@ Status stem_wgrad(cudaStream_t stream, const Args& args) {
   kernel<<<t.items() * t.slices, kStemWgradThreads, t.shared_bytes(), stream>>>(
       y, args.x, static_cast<const float*>(args.y), partial, work.problem, t);
   JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaPeekAtLastError(), kOp);
-  return add_slices(stream, partial, args.shape.filter_size(), t.partial_sums(), args.type,
-                    args.filter);
+  const auto add = args.type == FloatType::kF32    ? sum_slices<float>
+                   : args.type == FloatType::kBF16 ? sum_slices<__nv_bfloat16>
+                                                   : sum_slices<__half>;
+  return add(stream, partial, t.partial_sums(), args.shape.filter_size(), args.filter);
 }
 
 Plan plan_stem_wgrad(const Shape& shape, FloatType type, Precision precision) {

@@ -6,7 +6,9 @@
 //   filter_bar[tap, c, k] = sum over output pixels of x[pixel at tap, c] * y_bar[pixel, k]
 //
 // A thread block owns 64 channels c, 64 or 128 channels k, a group of taps and a slice of the
-// output pixels, which it takes tile by tile; slices are summed afterwards, in order.
+// output pixels, which it takes tile by tile; slices are summed afterwards, in order. float32
+// values are split in bf16 parts on the way (wgrad_split_kernel.cuh): two where they may be rounded
+// as TF32, three for float32 accuracy.
 
 #include <cstdint>
 
@@ -39,10 +41,18 @@ struct WgradTap {
 struct WgradTiling {
   int tile_images = 1, tile_height = 1, tile_width = kRun;
   int halo_height = 1, halo_width = 1;
+  int runs = 1;
   int blocks_n = 1, blocks_h = 1, blocks_w = 1;
   int row_blocks = 1;  // 64-channel blocks of k: 2, or 1 and the warpgroups share the taps
   int stages = 2;
-  int halo_bytes = 0, y_bytes = 0;                            // of one stage
+  int halo_bytes = 0, y_bytes = 0;  // of one stage; the halo in all its parts
+  // Of float32 alone. Runs go along lines of the halo: along an image's rows one by one or, `flat`,
+  // from row to row, over pixels between them that are no output's.
+  int parts = 1;
+  bool flat = false;
+  int raw_stages = 0, raw_bytes = 0;  // halos to be split
+  int part_bytes = 0;                 // of a halo
+  int y_rows = 0;                     // of a block of 32 channels; one and more are zeros
   int chunks = 1, column_blocks = 1, groups = 1, slices = 1;  // c, k, taps, pixels
   int taps = 1;
   double cost = 0;  // expected, in clock ticks
@@ -50,20 +60,30 @@ struct WgradTiling {
   WgradTap tap[kWgradTaps];
 
   constexpr int tile_pixels() const { return tile_images * tile_height * tile_width; }
-  // Even, so that two steps' operands can take turns.
-  constexpr int steps() const { return (tile_pixels() + 4 * kRun - 1) / (4 * kRun) * 2; }
+  constexpr int halo_pixels() const { return tile_images * halo_height * halo_width; }
+  // Of 16-bit values an even number, so that two steps' operands can take turns.
+  constexpr int steps() const { return parts > 1 ? (runs + 1) / 2 : (runs + 3) / 4 * 2; }
+  constexpr int line_runs() const {
+    const int line = flat ? (tile_height - 1) * halo_width + tile_width : tile_width;
+    return (line + kRun - 1) / kRun;
+  }
   constexpr int tiles() const { return blocks_n * blocks_h * blocks_w; }
   constexpr int items() const { return chunks * column_blocks * groups; }
-  constexpr int shared_bytes() const { return stages * (halo_bytes + y_bytes) + 1024 + 1024; }
+  constexpr int shared_bytes() const {
+    return stages * (halo_bytes + y_bytes) + raw_stages * raw_bytes + 1024 + 1024;
+  }
 };
 
-// Whether the kernel takes it; if so, how. 16-bit values, one group.
-bool tile_wgrad(const Shape& shape, WgradProblem* problem, WgradTiling* tiling);
+// Whether the kernel takes it; if so, how. `parts` of float32 values, or 1 for 16-bit values.
+bool tile_wgrad(const Shape& shape, int parts, WgradProblem* problem, WgradTiling* tiling);
 
-#ifdef JAXDIRECT_CUDA_MODULE
-// filter_bar = the sum of `slices` partial sums, `size` float32 values (a multiple of 4) each.
-Status add_slices(cudaStream_t stream, const float* partial, int64_t size, int slices,
-                  FloatType type, void* filter_bar);
-#endif
+// The steps of that, for a tile that is given: taps in groups and the halo; the grid; the slices,
+// at least so many, of items that take up to `unevenness` times the mean.
+bool group_taps(const Shape& shape, WgradTiling* tiling);
+void set_blocks(const Shape& shape, WgradTiling* tiling);
+void choose_slices(const Shape& shape, double item_cost, double unevenness, int least, int most,
+                   WgradTiling* tiling);
+// The best tile of float32 values.
+bool tile_split(const Shape& shape, WgradTiling* tiling);
 
 }  // namespace jaxdirect::conv

@@ -41,6 +41,23 @@ struct WgradWork {
   }
 };
 
+// What a warpgroup has of a block's work.
+struct WgradShare {
+  int first, count, row_block;  // taps
+
+  __device__ WgradShare(const WgradTiling& t, const WgradWork& work, int group) {
+    const WgradGroup& taps = t.group[work.group];
+    first = taps.first;
+    count = taps.count;
+    row_block = group;
+    if (t.row_blocks == 2) return;
+    const int half = (count + 1) / 2;
+    first += group * half;
+    count = group == 0 ? half : count - half;
+    row_block = 0;
+  }
+};
+
 struct WgradStages {
   uint32_t data, barriers;
   int halo_bytes, stage_bytes;
@@ -90,6 +107,36 @@ __device__ inline int run_pixel(const WgradTiling& t, int run) {
   const int w = pixel % t.tile_width, h = pixel / t.tile_width % t.tile_height;
   const int n = pixel / t.tile_width / t.tile_height;
   return (n * t.halo_height + h) * t.halo_width + w;
+}
+
+// Writes a warpgroup's sums of the tap at `place`: 64 rows of k from `row_block`, kColumns of c
+// from `column` of the block's on.
+template <int kColumns>
+__device__ __forceinline__ void store_tap(const float (&sums)[kColumns / 2], const WgradProblem& p,
+                                          const WgradTiling& t, const WgradWork& work, int place,
+                                          int row_block, int column, float* partial) {
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+  const int k = (work.column_block * t.row_blocks + row_block) * kWgradBlock + warp * 16 + lane / 4;
+  const int tap = work.slice * t.taps + t.tap[place].number;
+#pragma unroll
+  for (int j = 0; j < kColumns / 2; ++j) {
+    const int c = work.chunk * kWgradBlock + column + j / 4 * 8 + lane % 4 * 2 + j % 2;
+    const int row = k + j / 2 % 2 * 8;
+    if (c < p.channels && row < p.out_channels) {
+      partial[(int64_t{tap} * p.channels + c) * p.out_channels + row] = sums[j];
+    }
+  }
+}
+
+// A warpgroup without taps only gives stages back.
+template <typename Stages>
+__device__ inline void give_stages_back(const WgradWork& work, const Stages& stages, int count) {
+  RingPlace place;
+  for (int tile = work.first_tile; tile < work.end_tile; ++tile) {
+    barrier_wait(stages.full(place.stage), place.parity);
+    if (threadIdx.x % 32 == 0) barrier_arrive(stages.empty(place.stage));
+    place.advance(count);
+  }
 }
 
 // One warpgroup: kTaps taps from place `first` on, 64 rows of k from `row_block`.
@@ -144,19 +191,10 @@ __device__ __forceinline__ void multiply_taps(const WgradProblem& p, const Wgrad
     place.advance(t.stages);
   }
   product_wait<0>();
-  const int k = (work.column_block * t.row_blocks + row_block) * kWgradBlock + warp * 16 + lane / 4;
 #pragma unroll
   for (int i = 0; i < kTaps; ++i) {
     settle(sums[i]);
-    const int tap = work.slice * t.taps + t.tap[first + i].number;
-#pragma unroll
-    for (int j = 0; j < kWgradBlock / 2; ++j) {
-      const int c = work.chunk * kWgradBlock + j / 4 * 8 + lane % 4 * 2 + j % 2;
-      const int row = k + j / 2 % 2 * 8;
-      if (c < p.channels && row < p.out_channels) {
-        partial[(int64_t{tap} * p.channels + c) * p.out_channels + row] = sums[i][j];
-      }
-    }
+    store_tap<kWgradBlock>(sums[i], p, t, work, first + i, row_block, 0, partial);
   }
 }
 
@@ -202,15 +240,9 @@ __global__ void __launch_bounds__(kThreads, 1)
     return;
   }
   take_registers<232>();
-  const WgradGroup& taps = t.group[work.group];
-  int first = taps.first, count = taps.count, row_block = group;
-  if (t.row_blocks == 1) {
-    const int half = (count + 1) / 2;
-    first += group * half;
-    count = group == 0 ? half : count - half;
-    row_block = 0;
-  }
-  switch (count) {
+  const WgradShare share(t, work, group);
+  const int first = share.first, row_block = share.row_block;
+  switch (share.count) {
     case 5:
       return multiply_taps<T, 5>(p, t, work, stages, runs, first, row_block, partial);
     case 4:
@@ -221,13 +253,8 @@ __global__ void __launch_bounds__(kThreads, 1)
       return multiply_taps<T, 2>(p, t, work, stages, runs, first, row_block, partial);
     case 1:
       return multiply_taps<T, 1>(p, t, work, stages, runs, first, row_block, partial);
-    default:  // one tap for two warpgroups: the other only gives stages back
-      for (int tile = work.first_tile, stage = 0; tile < work.end_tile; ++tile) {
-        const int parity = (tile - work.first_tile) / t.stages & 1;
-        barrier_wait(stages.full(stage), parity);
-        if (threadIdx.x % 32 == 0) barrier_arrive(stages.empty(stage));
-        stage = stage + 1 == t.stages ? 0 : stage + 1;
-      }
+    default:
+      return give_stages_back(work, stages, t.stages);
   }
 #endif
 }

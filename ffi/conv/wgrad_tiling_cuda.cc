@@ -16,6 +16,8 @@ constexpr int kMaxSteps = 32;
 
 int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
+}  // namespace
+
 // Taps by the grid that their pixels lie on, in groups of nearly equal size.
 bool group_taps(const Shape& s, WgradTiling* t) {
   struct Tap {
@@ -67,7 +69,7 @@ bool group_taps(const Shape& s, WgradTiling* t) {
   }
   t->halo_height = t->tile_height + reach_h;
   t->halo_width = t->tile_width + reach_w;
-  const int64_t pixels = int64_t{1} * t->tile_images * t->halo_height * t->halo_width;
+  const int64_t pixels = int64_t{t->tile_images} * t->halo_height * t->halo_width;
   if (pixels >= 1 << 15) return false;
   for (int g = 0; g < t->groups; ++g) {
     const auto [row, column] = first_pixel[g];
@@ -79,15 +81,38 @@ bool group_taps(const Shape& s, WgradTiling* t) {
   return (t->halo_height - 1) * s.stride_h < kMaxBox && (t->halo_width - 1) * s.stride_w < kMaxBox;
 }
 
-bool complete(const Shape& s, WgradTiling* t) {
-  if (!group_taps(s, t) || t->steps() > kMaxSteps) return false;
-  const int row_bytes = 128;
-  const int pixels = t->tile_images * t->halo_height * t->halo_width;
-  t->halo_bytes = ceil_div(pixels * row_bytes, 1024) * 1024;
-  t->y_bytes = t->steps() * 2 * kRun * row_bytes * t->row_blocks;
+void set_blocks(const Shape& s, WgradTiling* t) {
   t->blocks_n = ceil_div(static_cast<int>(s.batch), t->tile_images);
   t->blocks_h = ceil_div(static_cast<int>(s.out_height), t->tile_height);
   t->blocks_w = ceil_div(static_cast<int>(s.out_width), t->tile_width);
+  t->chunks = ceil_div(static_cast<int>(s.channels), kWgradBlock);
+  t->column_blocks = ceil_div(static_cast<int>(s.out_channels), kWgradBlock * t->row_blocks);
+}
+
+void choose_slices(const Shape& s, double item, double unevenness, int least, int most,
+                   WgradTiling* t) {
+  const double sums = static_cast<double>(s.filter_size()) * 8 / 2000;  // ticks to add one slice
+  most = std::max(least, std::min({most, t->tiles(), 4 * kMultiprocessors}));
+  t->slices = 0;
+  for (int slices = least; slices <= most; ++slices) {
+    const double waves = ceil_div(t->items() * slices, kMultiprocessors);
+    const double tiles = static_cast<double>(ceil_div(t->tiles(), slices)) / t->tiles();
+    const double cost = (waves + unevenness - 1) * item * tiles + waves * 3000 + sums * slices;
+    if (t->slices > 0 && cost >= t->cost) continue;
+    t->cost = cost;
+    t->slices = slices;
+  }
+}
+
+namespace {
+
+bool complete(const Shape& s, WgradTiling* t) {
+  t->runs = t->tile_pixels() / kRun;
+  if (!group_taps(s, t) || t->steps() > kMaxSteps) return false;
+  const int row_bytes = 128;
+  t->halo_bytes = ceil_div(t->halo_pixels() * row_bytes, 1024) * 1024;
+  t->y_bytes = t->steps() * 2 * kRun * row_bytes * t->row_blocks;
+  set_blocks(s, t);
   for (t->stages = 4; t->stages > 2 && t->shared_bytes() > kSharedBytes; --t->stages) {
   }
   return t->shared_bytes() <= kSharedBytes;
@@ -102,34 +127,7 @@ double item_cost(const WgradTiling& t) {
   return t.tiles() * (std::max(products, loads) + 100);
 }
 
-void choose_slices(WgradTiling* t, const Shape& s) {
-  const double item = item_cost(*t);
-  const double sums = static_cast<double>(s.filter_size()) * 8 / 2000;  // ticks to add one slice
-  const int most = std::min(t->tiles(), 4 * kMultiprocessors);
-  for (int slices = 1; slices <= most; ++slices) {
-    const double waves = ceil_div(t->items() * slices, kMultiprocessors);
-    const double tiles = static_cast<double>(ceil_div(t->tiles(), slices)) / t->tiles();
-    const double cost = waves * (item * tiles + 3000) + sums * slices;
-    if (slices > 1 && cost >= t->cost) continue;
-    t->cost = cost;
-    t->slices = slices;
-  }
-}
-
-}  // namespace
-
-bool tile_wgrad(const Shape& s, WgradProblem* problem, WgradTiling* best) {
-  if (s.groups != 1 || s.channels % 8 != 0 || s.out_channels % 8 != 0 ||
-      s.filter_height * s.filter_width > kWgradTaps || s.stride_h > 8 || s.stride_w > 8 ||
-      s.filter_height * s.dilation_h > 1024 || s.filter_width * s.dilation_w > 1024) {
-    return false;
-  }
-  *problem = {static_cast<int>(s.batch),        static_cast<int>(s.height),
-              static_cast<int>(s.width),        static_cast<int>(s.channels),
-              static_cast<int>(s.out_height),   static_cast<int>(s.out_width),
-              static_cast<int>(s.out_channels), static_cast<int>(s.stride_h),
-              static_cast<int>(s.stride_w),     static_cast<int>(s.pad_h),
-              static_cast<int>(s.pad_w)};
+bool tile_16_bits(const Shape& s, WgradTiling* best) {
   bool found = false;
   double best_cost = 0;
   const int out_height = static_cast<int>(s.out_height);
@@ -152,11 +150,27 @@ bool tile_wgrad(const Shape& s, WgradProblem* problem, WgradTiling* best) {
       }
     }
   }
-  if (!found) return false;
-  best->chunks = ceil_div(static_cast<int>(s.channels), kWgradBlock);
-  best->column_blocks = ceil_div(static_cast<int>(s.out_channels), kWgradBlock * best->row_blocks);
-  choose_slices(best, s);
-  return true;
+  if (found) choose_slices(s, best_cost, 1, 1, best->tiles(), best);
+  return found;
+}
+
+}  // namespace
+
+bool tile_wgrad(const Shape& s, int parts, WgradProblem* problem, WgradTiling* best) {
+  const int values = parts == 1 ? 8 : 4;  // of 16 bytes
+  if (s.groups != 1 || s.channels % values != 0 || s.out_channels % values != 0 ||
+      s.filter_height * s.filter_width > kWgradTaps || s.stride_h > 8 || s.stride_w > 8 ||
+      s.filter_height * s.dilation_h > 1024 || s.filter_width * s.dilation_w > 1024) {
+    return false;
+  }
+  *problem = {static_cast<int>(s.batch),        static_cast<int>(s.height),
+              static_cast<int>(s.width),        static_cast<int>(s.channels),
+              static_cast<int>(s.out_height),   static_cast<int>(s.out_width),
+              static_cast<int>(s.out_channels), static_cast<int>(s.stride_h),
+              static_cast<int>(s.stride_w),     static_cast<int>(s.pad_h),
+              static_cast<int>(s.pad_w)};
+  best->parts = parts;
+  return parts == 1 ? tile_16_bits(s, best) : tile_split(s, best);
 }
 
 }  // namespace jaxdirect::conv

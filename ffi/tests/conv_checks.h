@@ -12,9 +12,13 @@ namespace jaxdirect::conv::checks {
 
 using namespace testing;
 
+// Few bits, so that parts of a value are zeros; or all of them.
+enum class Values { kShort, kNormal, kPositive };
+
 struct ConvCase {
   Shape shape;
   Precision precision = Precision::kHighest;
+  Values values = Values::kShort;
 };
 
 // A random geometry, small, of any kind that Shape allows.

@@ -126,6 +126,9 @@ void check_geometries(Launcher& launcher, bool quick) {
       shape_of(1, {8, 3, 1, 2, 2, 2}, {30, 3, 1, 2, 2, 2}, 8, 16),
       shape_of(1, {9, 2, 3}, {10, 2, 3}, 16, 8),
       shape_of(3, {6, 1}, {7, 1}, 96, 24),
+      shape_of(2, {9, 3, 1, 1, 1}, {13, 3, 1, 1, 1}, 12, 20),
+      shape_of(3, {12, 2}, {21, 3}, 68, 60),
+      shape_of(2, {13, 4, 2, 1, 1}, {15, 3, 2, 1, 1}, 4, 132),
       // Channel by channel.
       shape_of(2, {9, 7, 1, 3, 3}, {21, 7, 1, 3, 3}, 32, 32, 32),
       shape_of(2, {9, 3, 2, 1, 1}, {22, 5, 3, 2, 2}, 144, 144, 144),
@@ -140,6 +143,14 @@ void check_geometries(Launcher& launcher, bool quick) {
       if (type == FloatType::kF32) check_case(launcher, type, {shape, Precision::kHighest});
     }
     ++turn;
+  }
+  // All bits of float32 values count; long sums.
+  const Shape accurate = quick ? shape_of(1, {10, 3}, {12, 3}, 36, 68)
+                               : shape_of(3, {34, 3}, {50, 3, 1, 1, 1}, 36, 68);
+  for (const Values values : {Values::kNormal, Values::kPositive}) {
+    for (const Precision precision : {Precision::kDefault, Precision::kHighest}) {
+      check_case(launcher, FloatType::kF32, {accurate, precision, values});
+    }
   }
   // So many windows that wgrad sums in splits.
   if (!quick) {

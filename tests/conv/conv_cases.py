@@ -71,6 +71,11 @@ CANONICAL = {
         (3, 4, 4),
         {"lhs_dilation": (3,), "padding": ((2, 1),)},
     ),
+    "channels by four": (
+        (3, 9, 11, 12),
+        (3, 2, 12, 68),
+        {"dimension_numbers": NHWC, "window_strides": (1, 2), "padding": "SAME"},
+    ),
     "bfloat16": (
         (2, 8, 8, 4),
         (3, 3, 4, 8),

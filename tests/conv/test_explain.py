@@ -128,6 +128,17 @@ def test_plans_for_a_gpu_need_none():
         assert (workspace > 0) == (op == "wgrad")  # the sums of slices
         assert 20 < microseconds < 200
     assert rules.native_plan("cuda", "fprop", layer, single, 1)[1] == 3 * 2 * 9 * 64 * 64
-    assert rules.native_plan("cuda", "wgrad", layer, single, 1) is None
+    for precision, products in enumerate(("BF16x3", "BF16x6")):
+        kernel, workspace, microseconds = rules.native_plan(
+            "cuda", "wgrad", layer, single, precision
+        )
+        assert kernel.endswith(products)
+        assert workspace > 0
+        assert 100 < microseconds < 400
     stem = Geometry.of((8, 32, 32, 3), (3, 3, 3, 64), (8, 30, 30, 64))
-    assert rules.native_plan("cuda", "fprop", stem, half, 0) is None
+    for dtype, precision in ((half, 0), (single, 0), (single, 1)):
+        kernel, workspace, _ = rules.native_plan("cuda", "fprop", stem, dtype, precision)
+        assert kernel.startswith("stem tiles")
+        assert workspace == 0
+        assert rules.native_plan("cuda", "wgrad", stem, dtype, precision)[1] > 0
+    assert rules.native_plan("cuda", "dgrad", stem, half, 0) is None
