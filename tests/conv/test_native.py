@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxdirect
+from jaxdirect import _ffi
 
 pytestmark = pytest.mark.usefixtures("native")
 ON_CPU = jax.default_backend() == "cpu"  # a GPU's table may leave some to XLA
@@ -33,6 +34,19 @@ def both(run, arguments, *arrays):
     """`run(conv, *arrays)` of our convolution and of JAX's, in one program."""
     ours, jaxs = pair(arguments)
     return jax.jit(lambda *arrays: (run(ours, *arrays), run(jaxs, *arrays)))(*arrays)
+
+
+@pytest.fixture
+def kernels_everywhere():
+    """Operands and arguments that kernels of every platform take, all passes of them."""
+    lhs, rhs, arguments = make(CANONICAL["depthwise"])
+    why = jaxdirect.conv.explain(lhs, rhs, **arguments)
+    if not _ffi.available(why.platform):
+        pytest.skip(_ffi.missing(why.platform))
+    assert why.forward.native, why
+    assert why.lhs_gradient.native, why
+    assert why.rhs_gradient.native, why
+    return lhs, rhs, arguments
 
 
 def value_and_gradients(conv, lhs, rhs):
@@ -166,17 +180,18 @@ def test_conv_transpose_is_a_dgrad(native):
     assert set(native) == {"jaxdirect_conv_dgrad"} or not ON_CPU
 
 
-@pytest.mark.skipif(not ON_CPU, reason="XLA names a convolution otherwise on a GPU")
-def test_gradients_that_nobody_asks_for_are_not_computed():
-    lhs, rhs, arguments = make(CANONICAL["valid"])
+@pytest.mark.parametrize(("argument", "asked"), [(0, "dgrad"), (1, "wgrad")])
+def test_gradients_that_nobody_asks_for_are_not_computed(kernels_everywhere, argument, asked):
+    lhs, rhs, arguments = kernels_everywhere
     ours, _ = pair(arguments)
-    for argument in (0, 1):
-        step = jax.jit(jax.grad(lambda *operands: ours(*operands).sum(), argument))
-        # The sum's gradient needs neither the result nor the other gradient.
-        text = step.lower(lhs, rhs).compile().as_text()
-        ways = ("jaxdirect_conv_fprop", "jaxdirect_conv_dgrad", "jaxdirect_conv_wgrad")
-        calls = sum(text.count(f'custom_call_target="{way}"') for way in ways)
-        assert calls + text.count(" convolution(") == 1
+    step = jax.jit(jax.grad(lambda *operands: ours(*operands).sum(), argument))
+    # The sum's gradient needs neither the result nor the other gradient.
+    text = step.lower(lhs, rhs).compile().as_text()
+    ways = ("fprop", "dgrad", "wgrad")
+    calls = {way: text.count(f'custom_call_target="jaxdirect_conv_{way}"') for way in ways}
+    assert calls == {way: int(way == asked) for way in ways}
+    assert " convolution(" not in text
+    assert "__cudnn" not in text
 
 
 @pytest.mark.parametrize(
@@ -190,11 +205,9 @@ def test_gradients_that_nobody_asks_for_are_not_computed():
     ],
     ids=["jvp", "jit", "jacfwd", "linearize", "hessian"],
 )
-def test_forward_mode_says_what_to_do(derivative):
-    lhs, rhs, arguments = make(CANONICAL["valid"])
+def test_forward_mode_says_what_to_do(kernels_everywhere, derivative):
+    lhs, rhs, arguments = kernels_everywhere
     ours, _ = pair(arguments)
-    if not jaxdirect.conv.explain(lhs, rhs, **arguments).forward.native:
-        pytest.skip("native code does not take it here")
     with pytest.raises(TypeError, match=r"no forward-mode derivative.*implementation='reference'"):
         derivative(lambda x: ours(x, rhs), lhs)
 
