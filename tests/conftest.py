@@ -1,8 +1,10 @@
-"""Two CPU devices for every test, compilation shared, and no GPU test skipped unseen."""
+"""Two CPU devices for every test, compilation shared and short, no GPU test skipped unseen."""
 
 from __future__ import annotations
 
 import atexit
+import gc
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -19,6 +21,10 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+# Most of a test's time is XLA's own code generation, for programs that run once on a few numbers.
+# Ours was compiled long before. A GPU's programs stay as they are.
+if importlib.util.find_spec("jax_plugins") is None:
+    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax
 import numpy as np
@@ -35,6 +41,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu") and not has_gpu():
             item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # What importing has made stays to the end; looking at it again takes long.
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +28,9 @@ def graph_of(case, **options):
     src, dst = case.arrays["edges"]
     sizes = {"num_nodes": NODES, "num_relations": RELATIONS}
     return RelGraph.from_edges(src, dst, case.arrays["etype"], **sizes, **options)
+
+
+compiled = nnx.jit(RGATConv.__call__, static_argnames="return_attention_weights")
 
 
 def build(**options):
@@ -94,14 +99,14 @@ def test_every_compaction_and_a_padded_graph(name, compaction):
     conv.load_pyg(case.group("state"))
     x, edge_attr = case.arrays["input/x"], case.arrays.get("input/edge_attr")
     g = graph_of(case, compaction=compaction)
-    pyg_outputs.compare(conv(g, x, edge_attr), case.arrays["output/y"], 5e-6)
+    pyg_outputs.compare(compiled(conv, g, x, edge_attr), case.arrays["output/y"], 5e-6)
     num_edges = case.arrays["etype"].size
     room = {"num_nodes": NODES + 3, "num_edges": num_edges + 70}
     g = graph_of(case, compaction=compaction, pad_to=room)
     x = np.concatenate([x, np.full((3, 6), 7, np.float32)])
     if edge_attr is not None:
         edge_attr = np.pad(edge_attr, ((0, 70), (0, 0)), constant_values=5)
-    y, alpha = conv(g, x, edge_attr, return_attention_weights=True)
+    y, alpha = compiled(conv, g, x, edge_attr, return_attention_weights=True)
     pyg_outputs.compare(y[:NODES], case.arrays["output/y"], 5e-6)
     pyg_outputs.compare(alpha[:num_edges], case.arrays["output/alpha"], 5e-6)
 
@@ -116,7 +121,7 @@ def test_attention_weights_of_a_node_add_up(rng, mechanism):
     g = RelGraph.from_edges(src, dst, etype, num_nodes=20, num_relations=3)
     conv = RGATConv(6, 4, 3, heads=2, attention_mechanism=mechanism, rngs=nnx.Rngs(0))
     x = jnp.asarray(rng.normal(size=(20, 6)) * 30, jnp.float32)
-    alpha = np.asarray(conv(g, x, return_attention_weights=True)[1])
+    alpha = np.asarray(compiled(conv, g, x, return_attention_weights=True)[1])
     groups = dst if mechanism != WITHIN else dst * 3 + etype
     sums = np.zeros((60, 2))
     np.add.at(sums, groups, alpha)
@@ -135,15 +140,16 @@ def test_a_block_is_the_graph_of_its_edges(rng, options):
     seeds = jnp.array([3, 0, NODES - 1])
     fanout = int(np.diff(indptr).max()) + 1
     hop = sample_neighbors(csr, seeds, fanout, jax.random.key(0))
-    g = block(hop, jnp.asarray(case.arrays["etype"][order]), num_relations=RELATIONS)
+    planned = jax.jit(functools.partial(block, num_relations=RELATIONS))
+    g = planned(hop, case.arrays["etype"][order])
     conv = build(**options)
     x = jnp.asarray(case.arrays["input/x"])
     nodes = jnp.concatenate([seeds, hop.neighbors.reshape(-1)])
-    expected, _ = conv(graph_of(case), x, return_attention_weights=True)
-    y, alpha = conv(g, x[nodes], return_attention_weights=True)
+    expected, _ = compiled(conv, graph_of(case), x, return_attention_weights=True)
+    y, alpha = compiled(conv, g, x[nodes], return_attention_weights=True)
     np.testing.assert_allclose(y, expected[seeds], atol=1e-5)
     assert not alpha[(hop.neighbors < 0).reshape(-1)].any()
-    np.testing.assert_allclose(conv(g, x[nodes]), y, atol=1e-5)
+    np.testing.assert_allclose(compiled(conv, g, x[nodes]), y, atol=1e-5)
 
 
 def test_dropout_nnx(graph, x):

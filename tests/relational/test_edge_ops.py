@@ -55,11 +55,15 @@ def test_edge_softmax(name, heads, implementation, rng):
     logits = rng.normal(size=(edges.src.size, heads)) * 3
     cotangent = rng.normal(size=logits.shape)
 
-    def loss(logits):
-        out = edge_softmax(graph, logits, implementation=implementation)
-        return (out * jnp.asarray(cotangent, jnp.float32)).sum(), out
+    @jax.jit
+    def out_and_gradient(graph, logits):
+        def loss(logits):
+            out = edge_softmax(graph, logits, implementation=implementation)
+            return (out * jnp.asarray(cotangent, jnp.float32)).sum(), out
 
-    (_, out), gradient = jax.value_and_grad(loss, has_aux=True)(jnp.asarray(logits, jnp.float32))
+        return jax.value_and_grad(loss, has_aux=True)(logits)
+
+    (_, out), gradient = out_and_gradient(graph, jnp.asarray(logits, jnp.float32))
     np.testing.assert_allclose(out, softmax(edges, logits), atol=1e-6)
     ((direction, want),) = directional(lambda a: softmax(edges, a), [logits], cotangent, rng)
     got = (np.asarray(gradient, np.float64) * direction).sum()
@@ -84,12 +88,16 @@ def test_aggregate(name, columns, heads, reduce, implementation, rng):
     weight = rng.normal(size=(edges.src.size, heads))
     cotangent = rng.normal(size=x.shape)
 
-    def loss(x, weight):
-        out = aggregate(graph, x, weight, reduce, implementation=implementation)
-        return (out * jnp.asarray(cotangent, jnp.float32)).sum(), out
+    @jax.jit
+    def out_and_gradients(graph, *inputs):
+        def loss(x, weight):
+            out = aggregate(graph, x, weight, reduce, implementation=implementation)
+            return (out * jnp.asarray(cotangent, jnp.float32)).sum(), out
+
+        return jax.value_and_grad(loss, (0, 1), has_aux=True)(*inputs)
 
     narrow = (jnp.asarray(a, jnp.float32) for a in (x, weight))
-    (_, out), gradients = jax.value_and_grad(loss, (0, 1), has_aux=True)(*narrow)
+    (_, out), gradients = out_and_gradients(graph, *narrow)
     np.testing.assert_allclose(out, reduced(edges, x, weight, reduce), rtol=1e-5, atol=2e-5)
     wants = directional(lambda x, w: reduced(edges, x, w, reduce), [x, weight], cotangent, rng)
     for gradient, (direction, want) in zip(gradients, wants, strict=True):

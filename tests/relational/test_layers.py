@@ -33,9 +33,11 @@ def assert_near(got, want, tolerance):
     np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * largest)
 
 
-def out_and_gradients(model, graph, inputs, cotangent, implementation, precision="highest"):
+# One program instead of one an operation: compiling is what these tests cost.
+@functools.partial(jax.jit, static_argnames=("model", "implementation"))
+def out_and_gradients(model, graph, inputs, cotangent, implementation):
     def loss(*inputs):
-        out = LAYERS[model](graph, *inputs, precision=precision, implementation=implementation)
+        out = LAYERS[model](graph, *inputs, precision="highest", implementation=implementation)
         return (out * cotangent).astype(jnp.float32).sum(), out
 
     numbers = tuple(range(len(inputs)))
