@@ -36,6 +36,7 @@ struct StemWgradVariant {
   // Whether tensor cores' sums, which they truncate, go into float32 registers in between.
   constexpr bool takes_up() const { return planes == 3 || (planes == 2 && columns * tiles < 96); }
   constexpr int row_bytes() const { return columns % 64 == 0 ? 128 : 64; }  // of y_bar in a stage
+  constexpr int raw_vectors() const { return columns == 96 ? 3 : 4; }  // a thread splits at once
 };
 
 struct StemWgradTiling {
@@ -50,6 +51,7 @@ struct StemWgradTiling {
   int tiles = 1;                        // of all images
   int groups = 1, steps = 2;            // of a tile; steps of all warpgroups, with spare ones
   int y_bytes = 0, patch_bytes = 0;     // of one stage, multiples of 1024
+  int raw_bytes = 0;                    // of float32 y_bar of a tile, for each producer
   int turns = 1;                        // of the banks, to read a matrix of the patch
   int stages = 2, slices = 1;
   double cost = 0;  // expected, in clock ticks
@@ -57,7 +59,9 @@ struct StemWgradTiling {
   constexpr int items() const { return row_items * column_items; }
   constexpr int partial_sums() const { return slices * (shares_pixels ? kStemWarpgroups : 1); }
   constexpr int stage_bytes() const { return y_bytes + patch_bytes; }
-  constexpr int shared_bytes() const { return stages * stage_bytes() + 1024; }
+  constexpr int shared_bytes() const {
+    return stages * stage_bytes() + kStemProducers * raw_bytes + 1024;
+  }
 };
 
 // The cheapest tiling of one kernel; false if none fits.

@@ -18,11 +18,11 @@
 // (three parts) or every tile (two, if registers suffice; else a slice has few tiles).
 //
 // Two warpgroups multiply: rows of their own, or the same rows and every other step. Two more fill
-// the stages in turns: y_bar by the copy engine, or, if it is to be split, themselves. Bytes:
-// x * column_items + y_bar * row_items, the repeats from L2; floor: max(y_bar + x, operations).
+// the stages in turns: y_bar by the copy engine, or, if it is to be split, by way of a buffer.
+// Bytes: x * column_items + y_bar * row_items, the repeats from L2; floor: max(y_bar + x,
+// operations).
 
 #include "conv/halo_pipeline.cuh"
-#include "conv/stem_patch.cuh"
 #include "conv/stem_wgrad_fill.cuh"
 #include "conv/wgmma.cuh"
 
@@ -238,26 +238,27 @@ inline constexpr int kStemWgradThreads = 128 * (kStemWarpgroups + kStemProducers
 
 template <typename T, int kPlanes, int kColumns, int kTiles>
 __global__ void __launch_bounds__(kStemWgradThreads, 1)
-    stem_wgrad_slices(const __grid_constant__ CUtensorMap y_map, const void* x, const float* y,
-                      float* partial, const __grid_constant__ StemProblem p,
+    stem_wgrad_slices(const __grid_constant__ CUtensorMap y_map, const void* x, float* partial,
+                      const __grid_constant__ StemProblem p,
                       const __grid_constant__ StemWgradTiling t) {
 #if JAXDIRECT_HOPPER
   constexpr StemWgradVariant kVariant = {kPlanes, kColumns, kTiles};
   extern __shared__ char shared[];
   __shared__ uint32_t places[2 * (kStemMostSteps + kStemSpareSteps)];
   __shared__ __align__(16) uint32_t zeros[4];
-  __shared__ uint64_t barriers[2 * kStemMostStages];
+  __shared__ uint64_t barriers[2 * kStemMostStages + kStemProducers];
   const StemWgradStages stages(t, shared, barriers);
   if (threadIdx.x == 0) {
     for (int i = 0; i < t.stages; ++i) {
       barrier_init(stages.full(i), 4 + (kPlanes == 1 ? 1 : 0));
       barrier_init(stages.empty(i), 4 * kStemWarpgroups);
     }
+    for (int i = 0; i < kStemProducers; ++i) barrier_init(stages.raw_full(i), 1);
     barrier_init_fence();
   }
   if (threadIdx.x < 4) zeros[threadIdx.x] = 0;
   place_groups(p, t, places);
-  if constexpr (kPlanes == 1) clear_spare_rows<kVariant.row_bytes()>(t, stages);
+  clear_spare_rows<kVariant.row_bytes()>(t, stages);
   __syncthreads();
   const int group = warpgroup();
   const uint32_t zero = shared_address(zeros);
@@ -268,7 +269,7 @@ __global__ void __launch_bounds__(kStemWgradThreads, 1)
   // Of 128 for each thread.
   if (group >= kStemWarpgroups) {
     give_registers<104>();
-    fill_stages<T, kVariant>(y_map, x, y, p, t, stages, places, group - kStemWarpgroups);
+    fill_stages<T, kVariant>(y_map, x, p, t, stages, group - kStemWarpgroups);
     return;
   }
   take_registers<152>();

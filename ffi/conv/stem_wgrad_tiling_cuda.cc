@@ -99,6 +99,10 @@ bool place_tile(const StemProblem& p, int height, int width, StemWgradTiling* t)
   t->y_bytes =
       static_cast<int>(round_up(t->steps * 2 * kStemGroup * v.columns * 2, 1024)) * v.planes;
   t->patch_bytes = static_cast<int>(round_up(t->patch.bytes(), 1024));
+  t->raw_bytes = v.planes == 1
+                     ? 0
+                     : static_cast<int>(round_up(t->groups * kStemGroup * v.columns * 4,
+                                                 v.raw_vectors() * kStemFillThreads * 16));
   t->blocks_h = divide_up(p.out_height, height);
   t->blocks_w = divide_up(p.out_width, width);
   if (int64_t{p.batch} * t->blocks_h * t->blocks_w > 1 << 30) return false;
