@@ -16,10 +16,11 @@
 
 namespace jaxdirect::conv {
 
-inline constexpr int kStemGroup = 8;          // neighbouring pixels; a step of depth is two groups
-inline constexpr int kStemWarpgroups = 2;     // that multiply
-inline constexpr int kStemProducers = 2;      // warpgroups that fill stages, in turns
-inline constexpr int kStemFillThreads = 128;  // of one stage
+inline constexpr int kStemGroup = 8;           // neighbouring pixels; a step of depth is two groups
+inline constexpr int kStemWarpgroups = 2;      // that multiply
+inline constexpr int kStemProducers = 2;       // groups of warps that fill stages, in turns
+inline constexpr int kStemFillThreads = 192;   // of one of them
+inline constexpr int kStemFillRegisters = 24;  // for what a thread waits for
 inline constexpr int kStemMostStages = 4;
 inline constexpr int kStemMostSteps = 40;      // of a tile
 inline constexpr int kStemSpareSteps = 8;      // that loads ahead may touch
@@ -36,7 +37,6 @@ struct StemWgradVariant {
   // Whether tensor cores' sums, which they truncate, go into float32 registers in between.
   constexpr bool takes_up() const { return planes == 3 || (planes == 2 && columns * tiles < 96); }
   constexpr int row_bytes() const { return columns % 64 == 0 ? 128 : 64; }  // of y_bar in a stage
-  constexpr int raw_vectors() const { return columns == 96 ? 3 : 4; }  // a thread splits at once
 };
 
 struct StemWgradTiling {

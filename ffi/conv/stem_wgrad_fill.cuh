@@ -48,6 +48,17 @@ struct StemTilePlace {
     h = tile % t.blocks_h * t.patch.tile_height;
     n = tile / t.blocks_h;
   }
+
+  // To the next tile.
+  __device__ __forceinline__ void advance(const StemWgradTiling& t) {
+    w += t.patch.tile_width;
+    if (w < t.blocks_w * t.patch.tile_width) return;
+    w = 0;
+    h += t.patch.tile_height;
+    if (h < t.blocks_h * t.patch.tile_height) return;
+    h = 0;
+    ++n;
+  }
 };
 
 // A stage: y_bar's planes, rows of pixels in blocks of columns; then the patch.
@@ -86,11 +97,22 @@ __device__ __forceinline__ void place_groups(const StemProblem& p, const StemWgr
   }
 }
 
-__device__ __forceinline__ void load_16(float (&to)[4], uint32_t address) {
-  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
-               : "=f"(to[0]), "=f"(to[1]), "=f"(to[2]), "=f"(to[3])
-               : "r"(address)
-               : "memory");
+// Without branches, so that loads and stores overlap.
+__device__ __forceinline__ void load_16_if(bool wanted, float (&to)[4], uint32_t address) {
+  asm volatile(
+      "{\n.reg .pred wanted;\nsetp.ne.b32 wanted, %5, 0;\n"
+      "@wanted ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];\n}"
+      : "+f"(to[0]), "+f"(to[1]), "+f"(to[2]), "+f"(to[3])
+      : "r"(address), "r"(static_cast<int>(wanted))
+      : "memory");
+}
+
+__device__ __forceinline__ void store_8_if(bool wanted, uint32_t address, uint32_t a, uint32_t b) {
+  asm volatile(
+      "{\n.reg .pred wanted;\nsetp.ne.b32 wanted, %3, 0;\n"
+      "@wanted st.shared.v2.u32 [%0], {%1, %2};\n}" ::"r"(address),
+      "r"(a), "r"(b), "r"(static_cast<int>(wanted))
+      : "memory");
 }
 
 // What the products read of y_bar, by others than the copy engine's.
@@ -120,11 +142,11 @@ template <StemWgradVariant kVariant>
 __device__ __forceinline__ void split_gradient(const StemWgradTiling& t, uint32_t raw, uint32_t to,
                                                int thread) {
   constexpr int kQuads = kVariant.columns / 4, kRowBytes = kVariant.row_bytes();
-  constexpr int kRowQuads = kRowBytes / 8, kAtOnce = kVariant.raw_vectors();
   // After so many turns a thread has the same channels again, some pixels further.
-  constexpr int kPeriod = kQuads % 3 == 0 ? 3 : 1;
+  constexpr int kPeriod = kStemFillThreads % (8 * kQuads) == 0 ? 1 : kQuads == 24 ? 3 : 2;
   constexpr int kPixels = kPeriod * kStemFillThreads / kQuads;
-  static_assert(kPixels % 8 == 0 && kAtOnce % kPeriod == 0);
+  constexpr int kRowQuads = kRowBytes / 8, kAtOnce = kPeriod == 3 ? 3 : 4;
+  static_assert(kPixels % 8 == 0 && kPeriod * kStemFillThreads % kQuads == 0);
   const int rows = t.steps * 2 * kStemGroup, plane_bytes = t.y_bytes / kVariant.planes;
   const int vectors = t.groups * kStemGroup * kQuads;
   uint32_t places[kPeriod];
@@ -140,10 +162,13 @@ __device__ __forceinline__ void split_gradient(const StemWgradTiling& t, uint32_
   for (int left = vectors - thread; left > 0; left -= kAtOnce * kStemFillThreads) {
     float rest[kAtOnce][4];
 #pragma unroll
-    for (int i = 0; i < kAtOnce; ++i) load_16(rest[i], raw + i * kStemFillThreads * 16);
+    for (int i = 0; i < kAtOnce; ++i) {
+#pragma unroll
+      for (float& value : rest[i]) value = 0;
+      load_16_if(left > i * kStemFillThreads, rest[i], raw + i * kStemFillThreads * 16);
+    }
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {
-      if (left <= i * kStemFillThreads) continue;
       const uint32_t at = places[i % kPeriod] + i / kPeriod * (kPixels * kRowBytes);
 #pragma unroll
       for (int plane = 0; plane < kVariant.planes; ++plane) {
@@ -154,7 +179,7 @@ __device__ __forceinline__ void split_gradient(const StemWgradTiling& t, uint32_
           rest[i][2 * j] -= __uint_as_float(part[j] << 16);
           rest[i][2 * j + 1] -= __uint_as_float(part[j] & 0xffff0000u);
         }
-        store_8(at + plane * plane_bytes, part[0], part[1]);
+        store_8_if(left > i * kStemFillThreads, at + plane * plane_bytes, part[0], part[1]);
       }
     }
     raw += kAtOnce * kStemFillThreads * 16;
@@ -186,22 +211,18 @@ __device__ __forceinline__ void prefetch_tile(const Value* x, const StemProblem&
 // A tile's patch, in the copies that its stride needs.
 template <StemForm kForm, typename T>
 __device__ __forceinline__ void fill_any_patch(const T* x, const StemProblem& p,
-                                               const StemPatch& patch, int n, int h0, int w0,
-                                               uint32_t to, int thread) {
-  constexpr int kRegisters = 60;
+                                               const StemPatch& patch, const StemTurns& turns,
+                                               int n, int h0, int w0, uint32_t to, int thread) {
   const auto fill = [&](auto copies) {
     constexpr int kCopies = decltype(copies)::value, kStep = 8 / kCopies;
     if constexpr (sizeof(T) == 2) {
       // The last word is half outside of x.
       const int64_t values = int64_t{p.batch} * p.height * p.width * p.channels;
       if (values % 2 != 0 && n == p.batch - 1 && h0 + patch.rows >= p.height) {
-        const StemImage<T> image{x, values};
-        return fill_patch<kForm, kCopies, kStep>(image, p, patch, n, h0, w0, to, thread,
-                                                 kStemFillThreads);
+        return fill_singly<kCopies, kStep>(x, p, patch, n, h0, w0, to, thread, kStemFillThreads);
       }
     }
-    fill_values<kForm, kCopies, kStep, kRegisters>(x, p, patch, n, h0, w0, to, thread,
-                                                   kStemFillThreads);
+    fill_values<kForm, kCopies, kStep, kStemFillRegisters>(x, p, patch, turns, n, h0, w0, to);
   };
   switch (patch.copies) {
     case 8:
@@ -215,7 +236,7 @@ __device__ __forceinline__ void fill_any_patch(const T* x, const StemProblem& p,
   }
 }
 
-// One warpgroup: every kStemProducers-th of the slice's tiles from `group` on.
+// Some warps: every kStemProducers-th of the slice's tiles from `group` on.
 template <typename T, StemWgradVariant kVariant>
 __device__ __forceinline__ void fill_stages(const CUtensorMap& y_map, const void* x,
                                             const StemProblem& p, const StemWgradTiling& t,
@@ -227,25 +248,26 @@ __device__ __forceinline__ void fill_stages(const CUtensorMap& y_map, const void
                                                     : StemForm::kPlain;
   using Value = std::conditional_t<kSplits, float, __nv_bfloat16>;  // or __half: bits
   const Value* image = static_cast<const Value*>(x);
-  const int thread = threadIdx.x % 128, pixels = t.groups * kStemGroup;
+  const int thread = threadIdx.x - 128 * kStemWarpgroups - group * kStemFillThreads;
+  const int pixels = t.groups * kStemGroup;
+  const StemTurns turns(t.patch, thread, kStemFillThreads);
   const uint32_t raw = stages.raw(t, group), raw_full = stages.raw_full(group);
-  const auto fetch_raw = [&](int tile) {
-    const StemTilePlace at(t, tile);
+  const auto fetch_raw = [&](const StemTilePlace& at) {
     barrier_expect(raw_full, pixels * kVariant.columns * 4);
     copy_tensor(raw, &y_map, raw_full, work.first_column, at.w, at.h, at.n);
   };
   const int begin = work.first_tile + group;
-  if (kSplits && begin < work.end_tile && thread == 0) fetch_raw(begin);
+  StemTilePlace at(t, begin);
+  if (kSplits && begin < work.end_tile && thread == 0) fetch_raw(at);
   uint32_t raw_parity = 0;
   RingPlace place;
   for (int i = 0; i < group; ++i) place.advance(t.stages);
   for (int tile = begin; tile < work.end_tile; tile += kStemProducers) {
-    const StemTilePlace at(t, tile);
+    StemTilePlace next = at;
+    for (int i = 0; i < kStemProducers; ++i) next.advance(t);
     const uint32_t full = stages.full(place.stage);
     const bool goes_on = tile + kStemProducers < work.end_tile;
-    if (goes_on) {
-      prefetch_tile(image, p, t, work, StemTilePlace(t, tile + kStemProducers), thread);
-    }
+    if (goes_on) prefetch_tile(image, p, t, work, next, thread);
     barrier_wait(stages.empty(place.stage), place.parity ^ 1);
     if constexpr (kSplits) {
       barrier_wait(raw_full, raw_parity);
@@ -253,7 +275,7 @@ __device__ __forceinline__ void fill_stages(const CUtensorMap& y_map, const void
       split_gradient<kVariant>(t, raw, stages.y(place.stage), thread);
       publish_to_products();
       asm volatile("bar.sync %0, %1;" ::"r"(1 + group), "n"(kStemFillThreads) : "memory");
-      if (goes_on && thread == 0) fetch_raw(tile + kStemProducers);
+      if (goes_on && thread == 0) fetch_raw(next);
     } else if (thread == 0) {
       constexpr int kBlock = kVariant.row_bytes() / 2;  // channels
       const int rows = t.steps * 2 * kStemGroup;
@@ -264,11 +286,13 @@ __device__ __forceinline__ void fill_stages(const CUtensorMap& y_map, const void
                     work.first_column + block * kBlock, at.w, at.h, at.n);
       }
     }
-    fill_any_patch<kForm>(image, p, t.patch, at.n, at.h * p.stride_h - p.pad_h + work.first_row,
-                          at.w * p.stride_w - p.pad_w, stages.patch(place.stage), thread);
+    fill_any_patch<kForm>(image, p, t.patch, turns, at.n,
+                          at.h * p.stride_h - p.pad_h + work.first_row, at.w * p.stride_w - p.pad_w,
+                          stages.patch(place.stage), thread);
     __syncwarp();
     if (thread % 32 == 0) barrier_arrive(full);
     for (int i = 0; i < kStemProducers; ++i) place.advance(t.stages);
+    at = next;
   }
 }
 

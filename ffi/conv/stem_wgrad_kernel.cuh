@@ -17,8 +17,8 @@
 // Tensor cores truncate, so leading sums are taken up into float32 registers every 128 pixels
 // (three parts) or every tile (two, if registers suffice; else a slice has few tiles).
 //
-// Two warpgroups multiply: rows of their own, or the same rows and every other step. Two more fill
-// the stages in turns: y_bar by the copy engine, or, if it is to be split, by way of a buffer.
+// Two warpgroups multiply: rows of their own, or the same rows and every other step. The rest fill
+// stages in turns: y_bar by the copy engine, or, if it is to be split, by way of a buffer.
 // Bytes: x * column_items + y_bar * row_items, the repeats from L2; floor: max(y_bar + x,
 // operations).
 
@@ -38,7 +38,7 @@ class StemProducts {
   // Leading sums, then corrections, then what was taken up.
   static constexpr int kSets = kVariant.takes_up() ? 3 : kPlanes == 1 ? 1 : 2;
   // Slots take turns: one is multiplied while another is loaded.
-  static constexpr int kUnroll = kTiles == 1 ? 2 : 1;
+  static constexpr int kUnroll = kTiles == 1 || (kTiles == 2 && kPlanes == 1) ? 2 : 1;
   static constexpr int kSlots = kTiles * kUnroll;
 
  public:
@@ -220,8 +220,8 @@ __device__ __forceinline__ void multiply_patches(const StemProblem& p, const Ste
   const int first = t.shares_pixels ? group : 0, steps = t.steps / stride;
   RingPlace place;
   const StemWgradWork work(t);
-  for (int tile = work.first_tile; tile < work.end_tile; ++tile) {
-    const StemTilePlace at(t, tile);
+  StemTilePlace at(t, work.first_tile);
+  for (int tile = work.first_tile; tile < work.end_tile; ++tile, at.advance(t)) {
     barrier_wait(stages.full(place.stage), place.parity);
     products.multiply_tile(places, stages.y(place.stage), stages.patch(place.stage),
                            p.out_height - at.h, p.out_width - at.w, first, stride, steps,
@@ -234,7 +234,7 @@ __device__ __forceinline__ void multiply_patches(const StemProblem& p, const Ste
 
 #endif  // JAXDIRECT_HOPPER
 
-inline constexpr int kStemWgradThreads = 128 * (kStemWarpgroups + kStemProducers);
+inline constexpr int kStemWgradThreads = 128 * kStemWarpgroups + kStemProducers * kStemFillThreads;
 
 template <typename T, int kPlanes, int kColumns, int kTiles>
 __global__ void __launch_bounds__(kStemWgradThreads, 1)
@@ -250,7 +250,7 @@ __global__ void __launch_bounds__(kStemWgradThreads, 1)
   const StemWgradStages stages(t, shared, barriers);
   if (threadIdx.x == 0) {
     for (int i = 0; i < t.stages; ++i) {
-      barrier_init(stages.full(i), 4 + (kPlanes == 1 ? 1 : 0));
+      barrier_init(stages.full(i), kStemFillThreads / 32 + (kPlanes == 1 ? 1 : 0));
       barrier_init(stages.empty(i), 4 * kStemWarpgroups);
     }
     for (int i = 0; i < kStemProducers; ++i) barrier_init(stages.raw_full(i), 1);
@@ -266,13 +266,15 @@ __global__ void __launch_bounds__(kStemWgradThreads, 1)
     multiply_patches<T, kPlanes, kColumns, decltype(tiles)::value>(p, t, stages, places, zero,
                                                                    group, partial);
   };
-  // Of 128 for each thread.
+  // Of 96 for each thread.
   if (group >= kStemWarpgroups) {
-    give_registers<104>();
-    fill_stages<T, kVariant>(y_map, x, p, t, stages, group - kStemWarpgroups);
+    give_registers<64>();
+    const int warp = __shfl_sync(0xffffffff, static_cast<int>(threadIdx.x) / 32, 0);
+    fill_stages<T, kVariant>(y_map, x, p, t, stages,
+                             (warp - 4 * kStemWarpgroups) / (kStemFillThreads / 32));
     return;
   }
-  take_registers<152>();
+  take_registers<144>();
   if (t.tiles_of[group] == kTiles) {
     multiply_as(Constant<kTiles>());
   } else {

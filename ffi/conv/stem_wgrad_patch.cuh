@@ -89,17 +89,29 @@ __device__ __forceinline__ void store_values(const StemValues<T, kWanted>& value
   }
 }
 
+// A thread's first unit of a patch, and how far the next is.
+struct StemTurns {
+  int row, block, row_step, block_step;
+
+  __device__ __forceinline__ StemTurns(const StemPatch& patch, int thread, int threads)
+      : row(thread / patch.units),
+        block(thread - row * patch.units),
+        row_step(threads / patch.units),
+        block_step(threads - row_step * patch.units) {}
+};
+
 // As fill_patch; x's words must lie in x as a whole.
 template <StemForm kForm, int kCopies, int kStep, int kRegisters, typename T>
 __device__ __forceinline__ void fill_values(const T* x, const StemProblem& p,
-                                            const StemPatch& patch, int n, int h0, int w0,
-                                            uint32_t to, int thread, int threads) {
+                                            const StemPatch& patch, const StemTurns& turns, int n,
+                                            int h0, int w0, uint32_t to) {
   constexpr int kWanted = 8 + ((kCopies - 1) * kStep + 1) / 2 * 2;
   using Values = StemValues<T, kWanted>;
-  constexpr int kAtOnce = kRegisters / (Values::kLoads + 4);
-  const int width = p.width * p.channels, row_step = threads / patch.units;
-  const int block_step = threads - row_step * patch.units;
-  int row = thread / patch.units, block = thread - row * patch.units;
+  constexpr int kFit = kRegisters / (Values::kLoads + 4);
+  // Patches of eight copies have few units.
+  constexpr int kAtOnce = kFit > 1 && !(sizeof(T) == 4 && kCopies == 8) ? kFit : 1;
+  const int width = p.width * p.channels;
+  int row = turns.row, block = turns.block;
   const T* image = x + int64_t{n} * p.height * width;
   while (row < patch.rows) {
     Values found[kAtOnce];
@@ -111,13 +123,39 @@ __device__ __forceinline__ void fill_values(const T* x, const StemProblem& p,
       at[i] = is_inside ? to + row * patch.row_bytes + block * 16 : 0;
       found[i].load(image + int64_t{h} * width, w0 * p.channels + block * 8,
                     is_inside && h >= 0 && h < p.height ? width : -(1 << 24));
-      row += row_step, block += block_step;
+      row += turns.row_step, block += turns.block_step;
       if (block >= patch.units) ++row, block -= patch.units;
     }
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {
       if (at[i] != 0) store_values<kForm, kCopies, kStep>(found[i], patch, at[i]);
     }
+  }
+}
+
+// The same for 16-bit values whose words may not lie in x: few tiles of few images.
+template <int kCopies, int kStep, typename T>
+__device__ __forceinline__ void fill_singly(const T* x, const StemProblem& p,
+                                            const StemPatch& patch, int n, int h0, int w0,
+                                            uint32_t to, int thread, int threads) {
+  const int width = p.width * p.channels;
+#pragma unroll 1
+  for (int i = thread; i < patch.rows * patch.units * kCopies; i += threads) {
+    const int copy = i % kCopies, unit = i / kCopies;
+    const int row = unit / patch.units, block = unit % patch.units, h = h0 + row;
+    const int first = w0 * p.channels + block * 8 + copy * kStep;
+    const T* from = x + (int64_t{n} * p.height + h) * width;
+    uint32_t words[4] = {};
+#pragma unroll
+    for (int j = 0; j < 8; ++j) {
+      uint16_t value = 0;
+      if (h >= 0 && h < p.height && first + j >= 0 && first + j < width) {
+        memcpy(&value, from + first + j, 2);
+      }
+      words[j / 2] |= uint32_t{value} << (j % 2 * 16);
+    }
+    store_16(to + patch.copy_at[copy] + row * patch.row_bytes + block * 16, words[0], words[1],
+             words[2], words[3]);
   }
 }
 
