@@ -252,13 +252,17 @@ __device__ __forceinline__ void fill_stages(const CUtensorMap& y_map, const void
   const int pixels = t.groups * kStemGroup;
   const StemTurns turns(t.patch, thread, kStemFillThreads);
   const uint32_t raw = stages.raw(t, group), raw_full = stages.raw_full(group);
+  // Once all warps have read the buffer, one fetches anew: the last, which has the least to do for
+  // x, so that no other waits (for three parts it would take too many registers).
+  constexpr bool kAllWait = kVariant.planes == 3;
+  constexpr int kFetcher = kAllWait ? 0 : kStemFillThreads - 32;
   const auto fetch_raw = [&](const StemTilePlace& at) {
     barrier_expect(raw_full, pixels * kVariant.columns * 4);
     copy_tensor(raw, &y_map, raw_full, work.first_column, at.w, at.h, at.n);
   };
   const int begin = work.first_tile + group;
   StemTilePlace at(t, begin);
-  if (kSplits && begin < work.end_tile && thread == 0) fetch_raw(at);
+  if (kSplits && begin < work.end_tile && thread == kFetcher) fetch_raw(at);
   uint32_t raw_parity = 0;
   RingPlace place;
   for (int i = 0; i < group; ++i) place.advance(t.stages);
@@ -274,8 +278,12 @@ __device__ __forceinline__ void fill_stages(const CUtensorMap& y_map, const void
       raw_parity ^= 1;
       split_gradient<kVariant>(t, raw, stages.y(place.stage), thread);
       publish_to_products();
-      asm volatile("bar.sync %0, %1;" ::"r"(1 + group), "n"(kStemFillThreads) : "memory");
-      if (goes_on && thread == 0) fetch_raw(next);
+      if (kAllWait || thread >= kFetcher) {
+        asm volatile("bar.sync %0, %1;" ::"r"(1 + group), "n"(kStemFillThreads) : "memory");
+        if (goes_on && thread == kFetcher) fetch_raw(next);
+      } else {
+        asm volatile("bar.arrive %0, %1;" ::"r"(1 + group), "n"(kStemFillThreads) : "memory");
+      }
     } else if (thread == 0) {
       constexpr int kBlock = kVariant.row_bytes() / 2;  // channels
       const int rows = t.steps * 2 * kStemGroup;

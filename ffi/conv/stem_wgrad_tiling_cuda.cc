@@ -115,10 +115,12 @@ double tile_cost(const StemProblem& p, const StemWgradTiling& t, int value_bytes
   const StemWgradVariant& v = t.variant;
   const int products = v.planes == 1 ? 1 : v.planes == 2 ? 3 : 6;
   const int runs = t.steps * (t.shares_pixels ? t.tiles_of[0] : t.tiles_of[0] + t.tiles_of[1]);
-  const double tensor = products * v.columns / 2.0;
+  // Few columns do not keep tensor cores busy.
+  const double tensor = products * std::max(v.columns / 2.0, 29.0);
   const double reads = v.planes * 16.0 * t.turns + products * v.columns / 4.0;
   const double writes = (t.y_bytes + t.patch_bytes) / 128.0;
-  const double multiply = 1.2 * std::max(runs * tensor, runs * reads + writes) + 400;
+  const double multiply =
+      1.2 * std::max(runs * tensor, runs * reads + writes) + (v.planes == 1 ? 400 : 600);
   // Instructions of a thread that fills, each seven ticks after the one before, and waits for x.
   const int wanted = 8 + ((t.patch.copies - 1) * t.patch.copy_step + 1) / 2 * 2;
   const int words = value_bytes == 2 ? wanted / 2 + 1 : wanted;
@@ -133,7 +135,7 @@ double tile_cost(const StemProblem& p, const StemWgradTiling& t, int value_bytes
   }
   fill += 7 * instructions;
   const double loads = t.groups * kStemGroup * v.columns * value_bytes / kCacheBytes;
-  return std::max({multiply, fill / kStemProducers, loads, (fill + multiply) / t.stages});
+  return std::max({multiply, fill / kStemProducers, loads, (0.8 * fill + multiply) / t.stages});
 }
 
 bool choose_slices(const StemProblem& p, int value_bytes, StemWgradTiling* t) {
