@@ -16,10 +16,11 @@
 
 namespace jaxdirect::conv {
 
-inline constexpr int kStemGroup = 8;          // neighbouring pixels; a step of depth is two groups
-inline constexpr int kStemWarpgroups = 2;     // that multiply
-inline constexpr int kStemProducers = 2;      // warpgroups that fill stages, in turns
-inline constexpr int kStemFillThreads = 128;  // of one stage
+inline constexpr int kStemGroup = 8;           // neighbouring pixels; a step of depth is two groups
+inline constexpr int kStemWarpgroups = 2;      // that multiply
+inline constexpr int kStemProducers = 2;       // groups of warps that fill stages, in turns
+inline constexpr int kStemFillThreads = 192;   // of one of them
+inline constexpr int kStemFillRegisters = 24;  // for what a thread waits for
 inline constexpr int kStemMostStages = 4;
 inline constexpr int kStemMostSteps = 40;      // of a tile
 inline constexpr int kStemSpareSteps = 8;      // that loads ahead may touch
@@ -50,6 +51,7 @@ struct StemWgradTiling {
   int tiles = 1;                        // of all images
   int groups = 1, steps = 2;            // of a tile; steps of all warpgroups, with spare ones
   int y_bytes = 0, patch_bytes = 0;     // of one stage, multiples of 1024
+  int raw_bytes = 0;                    // of float32 y_bar of a tile, for each producer
   int turns = 1;                        // of the banks, to read a matrix of the patch
   int stages = 2, slices = 1;
   double cost = 0;  // expected, in clock ticks
@@ -57,7 +59,9 @@ struct StemWgradTiling {
   constexpr int items() const { return row_items * column_items; }
   constexpr int partial_sums() const { return slices * (shares_pixels ? kStemWarpgroups : 1); }
   constexpr int stage_bytes() const { return y_bytes + patch_bytes; }
-  constexpr int shared_bytes() const { return stages * stage_bytes() + 1024; }
+  constexpr int shared_bytes() const {
+    return stages * stage_bytes() + kStemProducers * raw_bytes + 1024;
+  }
 };
 
 // The cheapest tiling of one kernel; false if none fits.

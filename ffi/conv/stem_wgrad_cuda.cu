@@ -12,7 +12,7 @@ namespace {
 
 constexpr const char* kOp = "conv_general_dilated";
 
-using Kernel = void (*)(const CUtensorMap, const void*, const float*, float*, const StemProblem,
+using Kernel = void (*)(const CUtensorMap, const void*, float*, const StemProblem,
                         const StemWgradTiling);
 
 struct Entry {
@@ -76,17 +76,21 @@ int64_t workspace_bytes(const Shape& shape, const Work& work) {
 
 Status encode_gradient(const Args& args, const Work& work, CUtensorMap* map) {
   const StemProblem& p = work.problem;
-  const bool is_wide = work.tiling.variant.row_bytes() == 128;
-  const int64_t pixel = int64_t{p.out_channels} * 2, row = pixel * p.out_width;
+  const StemWgradVariant& v = work.tiling.variant;
+  const bool is_raw = args.type == FloatType::kF32;
+  const int64_t pixel = int64_t{p.out_channels} * size_of(args.type), row = pixel * p.out_width;
   TensorView view{.data = args.y,
-                  .type = args.type == FloatType::kBF16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
-                                                        : CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+                  .type = is_raw                          ? CU_TENSOR_MAP_DATA_TYPE_FLOAT32
+                          : args.type == FloatType::kBF16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
+                                                          : CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
                   .rank = 4,
                   .extents = {p.out_channels, p.out_width, p.out_height, p.batch},
-                  .strides = {2, pixel, row, row * p.out_height},
-                  .box = {work.tiling.variant.row_bytes() / 2, work.tiling.patch.tile_width,
+                  .strides = {size_of(args.type), pixel, row, row * p.out_height},
+                  .box = {is_raw ? v.columns : v.row_bytes() / 2, work.tiling.patch.tile_width,
                           work.tiling.patch.tile_height, 1}};
-  view.swizzle = is_wide ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B;
+  view.swizzle = is_raw                 ? CU_TENSOR_MAP_SWIZZLE_NONE
+                 : v.row_bytes() == 128 ? CU_TENSOR_MAP_SWIZZLE_128B
+                                        : CU_TENSOR_MAP_SWIZZLE_64B;
   return encode(view, map);
 }
 
@@ -105,14 +109,14 @@ Status stem_wgrad(cudaStream_t stream, const Args& args) {
                          args.workspace_bytes);
   }
   CUtensorMap y{};
-  if (args.type != FloatType::kF32) JAXDIRECT_RETURN_IF_ERROR(encode_gradient(args, work, &y));
+  JAXDIRECT_RETURN_IF_ERROR(encode_gradient(args, work, &y));
   const Kernel kernel = args.type == FloatType::kF16 ? work.entry->of_f16 : work.entry->of_bf16;
   JAXDIRECT_RETURN_IF_CUDA_ERROR(
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, t.shared_bytes()),
       kOp);
   float* partial = static_cast<float*>(args.workspace);
-  kernel<<<t.items() * t.slices, kStemWgradThreads, t.shared_bytes(), stream>>>(
-      y, args.x, static_cast<const float*>(args.y), partial, work.problem, t);
+  kernel<<<t.items() * t.slices, kStemWgradThreads, t.shared_bytes(), stream>>>(y, args.x, partial,
+                                                                                work.problem, t);
   JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaPeekAtLastError(), kOp);
   const auto add = args.type == FloatType::kF32    ? sum_slices<float>
                    : args.type == FloatType::kBF16 ? sum_slices<__nv_bfloat16>

@@ -5,8 +5,8 @@
 #include <type_traits>
 
 #include "conv/halo_pipeline.cuh"
-#include "conv/stem_patch.cuh"
 #include "conv/stem_wgrad.h"
+#include "conv/stem_wgrad_patch.cuh"
 
 namespace jaxdirect::conv {
 
@@ -48,6 +48,17 @@ struct StemTilePlace {
     h = tile % t.blocks_h * t.patch.tile_height;
     n = tile / t.blocks_h;
   }
+
+  // To the next tile.
+  __device__ __forceinline__ void advance(const StemWgradTiling& t) {
+    w += t.patch.tile_width;
+    if (w < t.blocks_w * t.patch.tile_width) return;
+    w = 0;
+    h += t.patch.tile_height;
+    if (h < t.blocks_h * t.patch.tile_height) return;
+    h = 0;
+    ++n;
+  }
 };
 
 // A stage: y_bar's planes, rows of pixels in blocks of columns; then the patch.
@@ -65,6 +76,13 @@ struct StemWgradStages {
   __device__ uint32_t patch(int stage) const { return y(stage) + y_bytes; }
   __device__ uint32_t full(int stage) const { return barriers + 16 * stage; }
   __device__ uint32_t empty(int stage) const { return full(stage) + 8; }
+  // float32 y_bar of a producer's next tile.
+  __device__ uint32_t raw(const StemWgradTiling& t, int producer) const {
+    return data + t.stages * stage_bytes + producer * t.raw_bytes;
+  }
+  __device__ uint32_t raw_full(int producer) const {
+    return barriers + 16 * kStemMostStages + 8 * producer;
+  }
 };
 
 // Where the groups of a tile are: byte / 16 of the first pixel's values in a copy of the patch, row
@@ -79,12 +97,30 @@ __device__ __forceinline__ void place_groups(const StemProblem& p, const StemWgr
   }
 }
 
+// Without branches, so that loads and stores overlap.
+__device__ __forceinline__ void load_16_if(bool wanted, float (&to)[4], uint32_t address) {
+  asm volatile(
+      "{\n.reg .pred wanted;\nsetp.ne.b32 wanted, %5, 0;\n"
+      "@wanted ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];\n}"
+      : "+f"(to[0]), "+f"(to[1]), "+f"(to[2]), "+f"(to[3])
+      : "r"(address), "r"(static_cast<int>(wanted))
+      : "memory");
+}
+
+__device__ __forceinline__ void store_8_if(bool wanted, uint32_t address, uint32_t a, uint32_t b) {
+  asm volatile(
+      "{\n.reg .pred wanted;\nsetp.ne.b32 wanted, %3, 0;\n"
+      "@wanted st.shared.v2.u32 [%0], {%1, %2};\n}" ::"r"(address),
+      "r"(a), "r"(b), "r"(static_cast<int>(wanted))
+      : "memory");
+}
+
 // What the products read of y_bar, by others than the copy engine's.
 __device__ __forceinline__ void publish_to_products() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
-// Rows of y_bar past the tile's, which the copy engine never writes.
+// Rows of y_bar past the tile's, which nothing else writes.
 template <int kRowBytes>
 __device__ __forceinline__ void clear_spare_rows(const StemWgradTiling& t,
                                                  const StemWgradStages& stages) {
@@ -100,195 +136,171 @@ __device__ __forceinline__ void clear_spare_rows(const StemWgradTiling& t,
   publish_to_products();
 }
 
-// float32 values of y_bar on their way into bf16 planes: for some groups of eight pixels, a
-// thread's eight channels of its pixel in each.
+// A tile of float32 y_bar, as the copy engine left it, to bf16 planes: four channels of a pixel at
+// a time.
 template <StemWgradVariant kVariant>
-class StemGradient {
-  static constexpr int kUnits = kVariant.columns / 8;              // of a pixel
-  static constexpr int kGroups = kStemFillThreads / (8 * kUnits);  // at a time
-  static constexpr int kRowUnits = kVariant.row_bytes() / 16;
-  static_assert(kGroups > 0);
-
- public:
-  static constexpr int kAtOnce = 3;
-
-  __device__ __forceinline__ StemGradient(const StemProblem& p, const StemWgradTiling& t,
-                                          const StemWgradWork& work, const float* y, int thread)
-      : y_(y),
-        rows_(t.steps * 2 * kStemGroup),
-        plane_bytes_(t.y_bytes / kVariant.planes),
-        unit_(thread % kUnits),
-        pixel_(thread / kUnits % 8),
-        first_(thread < kGroups * 8 * kUnits ? thread / (8 * kUnits) : 1 << 20),  // none
-        k_(work.first_column + unit_ * 8) {
-    const int turn = kVariant.row_bytes() == 128 ? pixel_ : pixel_ / 2;
-    to_ = (unit_ / kRowUnits * rows_ + pixel_) * kVariant.row_bytes() +
-          (unit_ % kRowUnits ^ turn) * 16;
-    has_low_ = k_ < p.out_channels, has_high_ = k_ + 4 < p.out_channels;
+__device__ __forceinline__ void split_gradient(const StemWgradTiling& t, uint32_t raw, uint32_t to,
+                                               int thread) {
+  constexpr int kQuads = kVariant.columns / 4, kRowBytes = kVariant.row_bytes();
+  // After so many turns a thread has the same channels again, some pixels further.
+  constexpr int kPeriod = kStemFillThreads % (8 * kQuads) == 0 ? 1 : kQuads == 24 ? 3 : 2;
+  constexpr int kPixels = kPeriod * kStemFillThreads / kQuads;
+  constexpr int kRowQuads = kRowBytes / 8, kAtOnce = kPeriod == 3 ? 3 : 4;
+  static_assert(kPixels % 8 == 0 && kPeriod * kStemFillThreads % kQuads == 0);
+  const int rows = t.steps * 2 * kStemGroup, plane_bytes = t.y_bytes / kVariant.planes;
+  const int vectors = t.groups * kStemGroup * kQuads;
+  uint32_t places[kPeriod];
+#pragma unroll
+  for (int i = 0; i < kPeriod; ++i) {
+    const int vector = thread + i * kStemFillThreads;
+    const int pixel = vector / kQuads, quad = vector % kQuads;
+    const int turn = kRowBytes == 128 ? pixel % 8 : pixel / 2 % 4;
+    places[i] = to + (quad / kRowQuads * rows + pixel) * kRowBytes +
+                (quad % kRowQuads / 2 ^ turn) * 16 + quad % 2 * 8;
   }
-
-  // Turns of kAtOnce times kGroups groups.
-  __device__ int turns(const StemWgradTiling& t) const {
-    return (2 * t.steps + kAtOnce * kGroups - 1) / (kAtOnce * kGroups);
-  }
-
-  __device__ __forceinline__ void load(const StemProblem& p, const StemTilePlace& at,
-                                       const uint32_t* places, int turn,
-                                       float4 (&to)[kAtOnce][2]) const {
-    const float* image = y_ + (int64_t{at.n} * p.out_height * p.out_width) * p.out_channels + k_;
+  raw += thread * 16;
+  for (int left = vectors - thread; left > 0; left -= kAtOnce * kStemFillThreads) {
+    float rest[kAtOnce][4];
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {
-      const int group = first_ + (turn * kAtOnce + i) * kGroups;
-      to[i][0] = to[i][1] = make_float4(0, 0, 0, 0);
-      if (group * kStemGroup >= rows_) continue;
-      const uint32_t entry = places[group];
-      const int h = at.h + (entry >> 16 & 0xff), w = at.w + (entry >> 24) * kStemGroup + pixel_;
-      if ((entry >> 16 & 0xff) == kStemNoRow || h >= p.out_height || w >= p.out_width) continue;
-      const float* from = image + (int64_t{h} * p.out_width + w) * p.out_channels;
-      if (has_low_) to[i][0] = __ldg(reinterpret_cast<const float4*>(from));
-      if (has_high_) to[i][1] = __ldg(reinterpret_cast<const float4*>(from + 4));
+#pragma unroll
+      for (float& value : rest[i]) value = 0;
+      load_16_if(left > i * kStemFillThreads, rest[i], raw + i * kStemFillThreads * 16);
     }
-  }
-
-  __device__ __forceinline__ void store(uint32_t stage, int turn,
-                                        const float4 (&from)[kAtOnce][2]) const {
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {
-      const int group = first_ + (turn * kAtOnce + i) * kGroups;
-      if (group * kStemGroup >= rows_) continue;
-      float rest[8] = {from[i][0].x, from[i][0].y, from[i][0].z, from[i][0].w,
-                       from[i][1].x, from[i][1].y, from[i][1].z, from[i][1].w};
-      const uint32_t to = stage + to_ + group * kStemGroup * kVariant.row_bytes();
+      const uint32_t at = places[i % kPeriod] + i / kPeriod * (kPixels * kRowBytes);
 #pragma unroll
       for (int plane = 0; plane < kVariant.planes; ++plane) {
-        uint32_t part[4];
+        uint32_t part[2];
 #pragma unroll
-        for (int j = 0; j < 4; ++j) {
-          part[j] = pack_pair(rest[2 * j], rest[2 * j + 1], __nv_bfloat16());
-          rest[2 * j] -= __uint_as_float(part[j] << 16);
-          rest[2 * j + 1] -= __uint_as_float(part[j] & 0xffff0000u);
+        for (int j = 0; j < 2; ++j) {
+          part[j] = pack_pair(rest[i][2 * j], rest[i][2 * j + 1], __nv_bfloat16());
+          rest[i][2 * j] -= __uint_as_float(part[j] << 16);
+          rest[i][2 * j + 1] -= __uint_as_float(part[j] & 0xffff0000u);
         }
-        store_16(to + plane * plane_bytes_, part[0], part[1], part[2], part[3]);
+        store_8_if(left > i * kStemFillThreads, at + plane * plane_bytes, part[0], part[1]);
       }
     }
+    raw += kAtOnce * kStemFillThreads * 16;
+#pragma unroll
+    for (uint32_t& place : places) place += kAtOnce / kPeriod * (kPixels * kRowBytes);
   }
-
- private:
-  const float* y_;
-  const int rows_, plane_bytes_;
-  const int unit_, pixel_, first_, k_;
-  uint32_t to_;
-  bool has_low_, has_high_;
-};
-
-// Whole 16 bytes of [from, to) into L2.
-__device__ __forceinline__ void prefetch_range(const void* from, const void* to) {
-  const uint64_t begin = (reinterpret_cast<uint64_t>(from) + 15) / 16 * 16;
-  const uint64_t end = reinterpret_cast<uint64_t>(to) / 16 * 16;
-  if (end <= begin) return;
-  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(begin),
-               "r"(static_cast<uint32_t>(end - begin))
-               : "memory");
 }
 
-// What a later tile will load, into L2: a thread has too few registers to wait for memory with.
+// What a later tile will load of x, into L2: a thread has too few registers to wait for memory.
 template <typename Value>
-__device__ __forceinline__ void prefetch_tile(const StemImage<Value>& x, const float* y,
-                                              const StemProblem& p, const StemWgradTiling& t,
-                                              const StemWgradWork& work, const StemTilePlace& at,
-                                              int thread) {
+__device__ __forceinline__ void prefetch_tile(const Value* x, const StemProblem& p,
+                                              const StemWgradTiling& t, const StemWgradWork& work,
+                                              const StemTilePlace& at, int thread) {
+  constexpr int kLine = 128 / sizeof(Value);
   const int width = p.width * p.channels, h0 = at.h * p.stride_h - p.pad_h + work.first_row;
-  const int begin = (at.w * p.stride_w - p.pad_w) * p.channels;
-  const int first = max(begin, 0), last = min(begin + t.patch.units * 8 + 8, width);
-  for (int row = thread; row < t.patch.rows; row += kStemFillThreads) {
+  const int first = (at.w * p.stride_w - p.pad_w) * p.channels;
+  const int lines = (t.patch.units * 8 + 7) / kLine + 1;
+  const Value* image = x + int64_t{at.n} * p.height * width;
+  for (int row = thread / 4; row < t.patch.rows; row += kStemFillThreads / 4) {
     const int h = h0 + row;
-    if (h < 0 || h >= p.height || last <= first) continue;
-    const Value* from = x.data + (int64_t{at.n} * p.height + h) * width;
-    prefetch_range(from + first, from + last);
-  }
-  if (y == nullptr || work.first_block != 0 || work.first_column != 0) return;
-  const int rows = min(t.patch.tile_height, p.out_height - at.h);
-  const int columns = min(t.patch.tile_width, p.out_width - at.w);
-  for (int row = thread; row < rows; row += kStemFillThreads) {
-    const float* from =
-        y + ((int64_t{at.n} * p.out_height + at.h + row) * p.out_width + at.w) * p.out_channels;
-    prefetch_range(from, from + int64_t{columns} * p.out_channels);
+    for (int line = thread % 4; line < lines; line += 4) {
+      const int value = first + line * kLine;
+      if (h < 0 || h >= p.height || value < 0 || value >= width) continue;
+      asm volatile("prefetch.global.L2 [%0];" ::"l"(image + int64_t{h} * width + value));
+    }
   }
 }
 
 // A tile's patch, in the copies that its stride needs.
 template <StemForm kForm, typename T>
-__device__ __forceinline__ void fill_any_patch(const StemImage<T>& x, const StemProblem& p,
-                                               const StemPatch& patch, int n, int h0, int w0,
-                                               uint32_t to, int thread) {
+__device__ __forceinline__ void fill_any_patch(const T* x, const StemProblem& p,
+                                               const StemPatch& patch, const StemTurns& turns,
+                                               int n, int h0, int w0, uint32_t to, int thread) {
+  const auto fill = [&](auto copies) {
+    constexpr int kCopies = decltype(copies)::value, kStep = 8 / kCopies;
+    if constexpr (sizeof(T) == 2) {
+      // The last word is half outside of x.
+      const int64_t values = int64_t{p.batch} * p.height * p.width * p.channels;
+      if (values % 2 != 0 && n == p.batch - 1 && h0 + patch.rows >= p.height) {
+        return fill_singly<kCopies, kStep>(x, p, patch, n, h0, w0, to, thread, kStemFillThreads);
+      }
+    }
+    fill_values<kForm, kCopies, kStep, kStemFillRegisters>(x, p, patch, turns, n, h0, w0, to);
+  };
   switch (patch.copies) {
     case 8:
-      return fill_patch<kForm, 8, 1>(x, p, patch, n, h0, w0, to, thread, kStemFillThreads);
+      return fill(Constant<8>());
     case 4:
-      return fill_patch<kForm, 4, 2>(x, p, patch, n, h0, w0, to, thread, kStemFillThreads);
+      return fill(Constant<4>());
     case 2:
-      return fill_patch<kForm, 2, 4>(x, p, patch, n, h0, w0, to, thread, kStemFillThreads);
+      return fill(Constant<2>());
     default:
-      return fill_patch<kForm, 1, 8>(x, p, patch, n, h0, w0, to, thread, kStemFillThreads);
+      return fill(Constant<1>());
   }
 }
 
-// One warpgroup: every kStemProducers-th of the slice's tiles from `group` on.
+// Some warps: every kStemProducers-th of the slice's tiles from `group` on.
 template <typename T, StemWgradVariant kVariant>
-__device__ __forceinline__ void fill_stages(const CUtensorMap& y_map, const void* x, const float* y,
+__device__ __forceinline__ void fill_stages(const CUtensorMap& y_map, const void* x,
                                             const StemProblem& p, const StemWgradTiling& t,
-                                            const StemWgradStages& stages, const uint32_t* places,
-                                            int group) {
+                                            const StemWgradStages& stages, int group) {
   const StemWgradWork work(t);
   constexpr bool kSplits = kVariant.planes > 1;
   constexpr StemForm kForm = kVariant.planes == 3   ? StemForm::kThreeParts
                              : kVariant.planes == 2 ? StemForm::kTwoParts
                                                     : StemForm::kPlain;
   using Value = std::conditional_t<kSplits, float, __nv_bfloat16>;  // or __half: bits
-  const StemImage<Value> image{static_cast<const Value*>(x),
-                               int64_t{p.batch} * p.height * p.width * p.channels};
-  const int thread = threadIdx.x % 128;
+  const Value* image = static_cast<const Value*>(x);
+  const int thread = threadIdx.x - 128 * kStemWarpgroups - group * kStemFillThreads;
+  const int pixels = t.groups * kStemGroup;
+  const StemTurns turns(t.patch, thread, kStemFillThreads);
+  const uint32_t raw = stages.raw(t, group), raw_full = stages.raw_full(group);
+  // Once all warps have read the buffer, one fetches anew: the last, which has the least to do for
+  // x, so that no other waits (for three parts it would take too many registers).
+  constexpr bool kAllWait = kVariant.planes == 3;
+  constexpr int kFetcher = kAllWait ? 0 : kStemFillThreads - 32;
+  const auto fetch_raw = [&](const StemTilePlace& at) {
+    barrier_expect(raw_full, pixels * kVariant.columns * 4);
+    copy_tensor(raw, &y_map, raw_full, work.first_column, at.w, at.h, at.n);
+  };
+  const int begin = work.first_tile + group;
+  StemTilePlace at(t, begin);
+  if (kSplits && begin < work.end_tile && thread == kFetcher) fetch_raw(at);
+  uint32_t raw_parity = 0;
   RingPlace place;
   for (int i = 0; i < group; ++i) place.advance(t.stages);
-  for (int tile = work.first_tile + group; tile < work.end_tile; tile += kStemProducers) {
-    const StemTilePlace at(t, tile);
+  for (int tile = begin; tile < work.end_tile; tile += kStemProducers) {
+    StemTilePlace next = at;
+    for (int i = 0; i < kStemProducers; ++i) next.advance(t);
     const uint32_t full = stages.full(place.stage);
-    if (tile + kStemProducers < work.end_tile) {
-      const StemTilePlace next(t, tile + kStemProducers);
-      prefetch_tile(image, kSplits ? y : nullptr, p, t, work, next, thread);
-    }
+    const bool goes_on = tile + kStemProducers < work.end_tile;
+    if (goes_on) prefetch_tile(image, p, t, work, next, thread);
+    barrier_wait(stages.empty(place.stage), place.parity ^ 1);
     if constexpr (kSplits) {
-      using Gradient = StemGradient<kVariant>;
-      const Gradient gradient(p, t, work, y, thread);
-      const int turns = gradient.turns(t);
-      float4 next[Gradient::kAtOnce][2];
-      gradient.load(p, at, places, 0, next);
-      barrier_wait(stages.empty(place.stage), place.parity ^ 1);
-      for (int turn = 0; turn < turns; ++turn) {
-        float4 now[Gradient::kAtOnce][2];
-        memcpy(now, next, sizeof(now));
-        if (turn + 1 < turns) gradient.load(p, at, places, turn + 1, next);
-        gradient.store(stages.y(place.stage), turn, now);
-      }
+      barrier_wait(raw_full, raw_parity);
+      raw_parity ^= 1;
+      split_gradient<kVariant>(t, raw, stages.y(place.stage), thread);
       publish_to_products();
-    } else {
-      barrier_wait(stages.empty(place.stage), place.parity ^ 1);
-      if (thread == 0) {
-        constexpr int kBlock = kVariant.row_bytes() / 2;  // channels
-        const int pixels = t.groups * kStemGroup, rows = t.steps * 2 * kStemGroup;
-        barrier_expect(full, pixels * kVariant.columns * 2);
+      if (kAllWait || thread >= kFetcher) {
+        asm volatile("bar.sync %0, %1;" ::"r"(1 + group), "n"(kStemFillThreads) : "memory");
+        if (goes_on && thread == kFetcher) fetch_raw(next);
+      } else {
+        asm volatile("bar.arrive %0, %1;" ::"r"(1 + group), "n"(kStemFillThreads) : "memory");
+      }
+    } else if (thread == 0) {
+      constexpr int kBlock = kVariant.row_bytes() / 2;  // channels
+      const int rows = t.steps * 2 * kStemGroup;
+      barrier_expect(full, pixels * kVariant.columns * 2);
 #pragma unroll
-        for (int block = 0; block < kVariant.columns / kBlock; ++block) {
-          copy_tensor(stages.y(place.stage) + block * rows * kVariant.row_bytes(), &y_map, full,
-                      work.first_column + block * kBlock, at.w, at.h, at.n);
-        }
+      for (int block = 0; block < kVariant.columns / kBlock; ++block) {
+        copy_tensor(stages.y(place.stage) + block * rows * kVariant.row_bytes(), &y_map, full,
+                    work.first_column + block * kBlock, at.w, at.h, at.n);
       }
     }
-    fill_any_patch<kForm>(image, p, t.patch, at.n, at.h * p.stride_h - p.pad_h + work.first_row,
-                          at.w * p.stride_w - p.pad_w, stages.patch(place.stage), thread);
+    fill_any_patch<kForm>(image, p, t.patch, turns, at.n,
+                          at.h * p.stride_h - p.pad_h + work.first_row, at.w * p.stride_w - p.pad_w,
+                          stages.patch(place.stage), thread);
     __syncwarp();
     if (thread % 32 == 0) barrier_arrive(full);
     for (int i = 0; i < kStemProducers; ++i) place.advance(t.stages);
+    at = next;
   }
 }
 

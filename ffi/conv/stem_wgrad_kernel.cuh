@@ -17,12 +17,12 @@
 // Tensor cores truncate, so leading sums are taken up into float32 registers every 128 pixels
 // (three parts) or every tile (two, if registers suffice; else a slice has few tiles).
 //
-// Two warpgroups multiply: rows of their own, or the same rows and every other step. Two more fill
-// the stages in turns: y_bar by the copy engine, or, if it is to be split, themselves. Bytes:
-// x * column_items + y_bar * row_items, the repeats from L2; floor: max(y_bar + x, operations).
+// Two warpgroups multiply: rows of their own, or the same rows and every other step. The rest fill
+// stages in turns: y_bar by the copy engine, or, if it is to be split, by way of a buffer.
+// Bytes: x * column_items + y_bar * row_items, the repeats from L2; floor: max(y_bar + x,
+// operations).
 
 #include "conv/halo_pipeline.cuh"
-#include "conv/stem_patch.cuh"
 #include "conv/stem_wgrad_fill.cuh"
 #include "conv/wgmma.cuh"
 
@@ -38,7 +38,7 @@ class StemProducts {
   // Leading sums, then corrections, then what was taken up.
   static constexpr int kSets = kVariant.takes_up() ? 3 : kPlanes == 1 ? 1 : 2;
   // Slots take turns: one is multiplied while another is loaded.
-  static constexpr int kUnroll = kTiles == 1 ? 2 : 1;
+  static constexpr int kUnroll = kTiles == 1 || (kTiles == 2 && kPlanes == 1) ? 2 : 1;
   static constexpr int kSlots = kTiles * kUnroll;
 
  public:
@@ -220,8 +220,8 @@ __device__ __forceinline__ void multiply_patches(const StemProblem& p, const Ste
   const int first = t.shares_pixels ? group : 0, steps = t.steps / stride;
   RingPlace place;
   const StemWgradWork work(t);
-  for (int tile = work.first_tile; tile < work.end_tile; ++tile) {
-    const StemTilePlace at(t, tile);
+  StemTilePlace at(t, work.first_tile);
+  for (int tile = work.first_tile; tile < work.end_tile; ++tile, at.advance(t)) {
     barrier_wait(stages.full(place.stage), place.parity);
     products.multiply_tile(places, stages.y(place.stage), stages.patch(place.stage),
                            p.out_height - at.h, p.out_width - at.w, first, stride, steps,
@@ -234,30 +234,31 @@ __device__ __forceinline__ void multiply_patches(const StemProblem& p, const Ste
 
 #endif  // JAXDIRECT_HOPPER
 
-inline constexpr int kStemWgradThreads = 128 * (kStemWarpgroups + kStemProducers);
+inline constexpr int kStemWgradThreads = 128 * kStemWarpgroups + kStemProducers * kStemFillThreads;
 
 template <typename T, int kPlanes, int kColumns, int kTiles>
 __global__ void __launch_bounds__(kStemWgradThreads, 1)
-    stem_wgrad_slices(const __grid_constant__ CUtensorMap y_map, const void* x, const float* y,
-                      float* partial, const __grid_constant__ StemProblem p,
+    stem_wgrad_slices(const __grid_constant__ CUtensorMap y_map, const void* x, float* partial,
+                      const __grid_constant__ StemProblem p,
                       const __grid_constant__ StemWgradTiling t) {
 #if JAXDIRECT_HOPPER
   constexpr StemWgradVariant kVariant = {kPlanes, kColumns, kTiles};
   extern __shared__ char shared[];
   __shared__ uint32_t places[2 * (kStemMostSteps + kStemSpareSteps)];
   __shared__ __align__(16) uint32_t zeros[4];
-  __shared__ uint64_t barriers[2 * kStemMostStages];
+  __shared__ uint64_t barriers[2 * kStemMostStages + kStemProducers];
   const StemWgradStages stages(t, shared, barriers);
   if (threadIdx.x == 0) {
     for (int i = 0; i < t.stages; ++i) {
-      barrier_init(stages.full(i), 4 + (kPlanes == 1 ? 1 : 0));
+      barrier_init(stages.full(i), kStemFillThreads / 32 + (kPlanes == 1 ? 1 : 0));
       barrier_init(stages.empty(i), 4 * kStemWarpgroups);
     }
+    for (int i = 0; i < kStemProducers; ++i) barrier_init(stages.raw_full(i), 1);
     barrier_init_fence();
   }
   if (threadIdx.x < 4) zeros[threadIdx.x] = 0;
   place_groups(p, t, places);
-  if constexpr (kPlanes == 1) clear_spare_rows<kVariant.row_bytes()>(t, stages);
+  clear_spare_rows<kVariant.row_bytes()>(t, stages);
   __syncthreads();
   const int group = warpgroup();
   const uint32_t zero = shared_address(zeros);
@@ -265,13 +266,15 @@ __global__ void __launch_bounds__(kStemWgradThreads, 1)
     multiply_patches<T, kPlanes, kColumns, decltype(tiles)::value>(p, t, stages, places, zero,
                                                                    group, partial);
   };
-  // Of 128 for each thread.
+  // Of 96 for each thread.
   if (group >= kStemWarpgroups) {
-    give_registers<104>();
-    fill_stages<T, kVariant>(y_map, x, y, p, t, stages, places, group - kStemWarpgroups);
+    give_registers<64>();
+    const int warp = __shfl_sync(0xffffffff, static_cast<int>(threadIdx.x) / 32, 0);
+    fill_stages<T, kVariant>(y_map, x, p, t, stages,
+                             (warp - 4 * kStemWarpgroups) / (kStemFillThreads / 32));
     return;
   }
-  take_registers<152>();
+  take_registers<144>();
   if (t.tiles_of[group] == kTiles) {
     multiply_as(Constant<kTiles>());
   } else {

@@ -11,7 +11,7 @@ constexpr int kMultiprocessors = 132;
 constexpr int kSharedBytes = 227 * 1024 - 1024;        // beside the kernel's own
 constexpr int kMostWidth = 256;                        // of a copy engine's box
 constexpr double kMemoryBytes = 18, kCacheBytes = 28;  // a tick and multiprocessor
-constexpr double kLatency = 500;                       // ticks until L2 answers, under load
+constexpr double kLatency = 800;                       // ticks until L2 answers, under load
 
 int divide_up(int64_t a, int64_t b) { return static_cast<int>(ceil_div(a, b)); }
 
@@ -99,6 +99,7 @@ bool place_tile(const StemProblem& p, int height, int width, StemWgradTiling* t)
   t->y_bytes =
       static_cast<int>(round_up(t->steps * 2 * kStemGroup * v.columns * 2, 1024)) * v.planes;
   t->patch_bytes = static_cast<int>(round_up(t->patch.bytes(), 1024));
+  t->raw_bytes = v.planes == 1 ? 0 : t->groups * kStemGroup * v.columns * 4;
   t->blocks_h = divide_up(p.out_height, height);
   t->blocks_w = divide_up(p.out_width, width);
   if (int64_t{p.batch} * t->blocks_h * t->blocks_w > 1 << 30) return false;
@@ -114,25 +115,27 @@ double tile_cost(const StemProblem& p, const StemWgradTiling& t, int value_bytes
   const StemWgradVariant& v = t.variant;
   const int products = v.planes == 1 ? 1 : v.planes == 2 ? 3 : 6;
   const int runs = t.steps * (t.shares_pixels ? t.tiles_of[0] : t.tiles_of[0] + t.tiles_of[1]);
-  const double tensor = products * v.columns / 2.0;
+  // Few columns do not keep tensor cores busy.
+  const double tensor = products * std::max(v.columns / 2.0, 29.0);
   const double reads = v.planes * 16.0 * t.turns + products * v.columns / 4.0;
   const double writes = (t.y_bytes + t.patch_bytes) / 128.0;
-  const double multiply = std::max(runs * tensor, runs * reads + writes) + 250;
-  // Rounds of loads that wait for memory, and the work on what came.
+  const double multiply =
+      1.2 * std::max(runs * tensor, runs * reads + writes) + (v.planes == 1 ? 400 : 600);
+  // Instructions of a thread that fills, each seven ticks after the one before, and waits for x.
   const int wanted = 8 + ((t.patch.copies - 1) * t.patch.copy_step + 1) / 2 * 2;
-  const int vectors = (wanted * value_bytes + 14) / 16 + 1;
-  const int at_once = std::max(1, 48 / (4 * vectors + 4));
-  const int rounds = divide_up(t.patch.rows * t.patch.units, kStemFillThreads * at_once);
-  double fill = rounds * (kLatency + at_once * (40 + 20.0 * t.patch.copies * v.planes)) + 200;
-  if (v.planes == 1) {
-    fill = std::max(fill, 3 * kLatency);  // y_bar, from memory
-  } else {
-    const int units = v.columns / 8;  // of a pixel
-    const int threads = kStemFillThreads / (8 * units) * 8 * units;
-    fill += t.steps * 16.0 * units / threads * (110 + 20 * v.planes);
+  const int words = value_bytes == 2 ? wanted / 2 + 1 : wanted;
+  const int rounds = divide_up(t.patch.rows * t.patch.units, kStemFillThreads);
+  const double split = v.planes == 1 ? 0.5 : v.planes == 2 ? 2.5 : 4;  // of a value
+  const double copies = t.patch.copies * v.planes * (t.patch.copy_step == 1 ? 3 : 1.5);
+  double instructions = 160 + rounds * (25 + 4 * words + split * wanted + copies);
+  double fill = divide_up(rounds * (words + 4), kStemFillRegisters) * kLatency;
+  if (v.planes > 1) {
+    const int turns = divide_up(t.groups * kStemGroup * v.columns / 4, kStemFillThreads);
+    instructions += turns * (v.planes == 2 ? 22 : 34);
   }
+  fill += 7 * instructions;
   const double loads = t.groups * kStemGroup * v.columns * value_bytes / kCacheBytes;
-  return std::max({multiply, fill / kStemProducers, loads, (fill + multiply) / t.stages});
+  return std::max({multiply, fill / kStemProducers, loads, (0.8 * fill + multiply) / t.stages});
 }
 
 bool choose_slices(const StemProblem& p, int value_bytes, StemWgradTiling* t) {
