@@ -5,7 +5,7 @@
 //   y[pixel, k] = sum over slots of x[window's slot] * filter[slot, k]
 //
 // A thread block keeps the filter of its output channels in shared memory and takes tile after
-// tile. One warpgroup brings patches of x (stem_patch.cuh); the others multiply, 64 pixels at a
+// tile. Some warpgroups bring patches of x (stem_patch.cuh), the others multiply, 64 pixels at a
 // time: the left operand comes into registers from where the windows lie, a slot of 4 bytes an
 // address, so windows may overlap and start anywhere; the right one is the filter. Slots past the
 // filter are masked, not multiplied by zero, so that x's infinities stay where they belong.
@@ -13,147 +13,16 @@
 // Bytes: x (and its patches' overlap, from L2) and y once; floor: the larger of those and
 // out pixels * steps * columns of operations.
 
-#include "conv/float_parts.cuh"
 #include "conv/halo_pipeline.cuh"
 #include "conv/stem_floats.cuh"
-#include "conv/stem_fprop.h"
-#include "conv/stem_patch.cuh"
+#include "conv/stem_setup.cuh"
 #include "conv/wgmma.cuh"
 
 namespace jaxdirect::conv {
 
 inline constexpr int kStemPromotion = 8;  // steps of split values until sums are taken up
 
-template <StemForm kForm>
-inline constexpr int stem_value_bytes = kForm == StemForm::kTf32 ? 4 : 2;
-
-// Warpgroups that multiply. Values in parts take longest to fetch, and to multiply.
-template <StemForm kForm>
-inline constexpr int stem_consumers = kForm == StemForm::kThreeParts ? 2 : 3;
-
 #if JAXDIRECT_HOPPER
-
-__device__ __forceinline__ uint32_t load_32(uint32_t address) {
-  uint32_t value;
-  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(value) : "r"(address) : "memory");
-  return value;
-}
-
-__device__ __forceinline__ uint4 load_128(uint32_t address) {
-  uint4 v;
-  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "r"(address)
-               : "memory");
-  return v;
-}
-
-__device__ __forceinline__ void store_32(uint32_t address, uint32_t value) {
-  asm volatile("st.shared.u32 [%0], %1;" ::"r"(address), "r"(value) : "memory");
-}
-
-// Places in shared memory.
-struct StemShared {
-  uint32_t filter, patches, slots, pixels, staging, barriers;
-
-  __device__ StemShared(const StemTiling& t, const void* shared) {
-    filter = (shared_address(shared) + 1023) / 1024 * 1024;
-    patches = filter + t.filter_bytes();
-    slots = patches + t.stages * t.patch_bytes();
-    pixels = slots + t.slot_bytes();
-    staging = pixels + t.pixel_bytes();
-    barriers = staging + t.staging_bytes;
-  }
-
-  __device__ uint32_t full(int stage) const { return barriers + 16 * stage; }
-  __device__ uint32_t empty(int stage) const { return full(stage) + 8; }
-};
-
-// A tile's image and first output pixel.
-struct StemPlace {
-  int n, h, w;
-
-  __device__ StemPlace(const StemTiling& t, int tile) {
-    w = tile % t.blocks_w * t.patch.tile_width;
-    h = tile / t.blocks_w % t.blocks_h * t.patch.tile_height;
-    n = tile / t.blocks_w / t.blocks_h;
-  }
-};
-
-// Where a slot's values lie: row u of the filter, from value j of the row on, `count` of them.
-struct StemSlot {
-  int u, j, count;
-
-  __device__ __forceinline__ StemSlot(const StemProblem& p, const StemTiling& t, int slot,
-                                      int values) {
-    const int rest = slot - t.row_slots * p.filter_height;
-    u = rest >= 0 ? rest : slot / t.row_slots;
-    j = (rest >= 0 ? t.row_slots : slot % t.row_slots) * values;
-    count = rest < 0 ? values : rest < t.half_slots * p.filter_height ? 1 : 0;
-  }
-};
-
-// The block's columns of the filter, [slot, column] to rows of depth in the copy engine's swizzle.
-template <StemForm kForm, int kColumns, typename T>
-__device__ inline void pack_stem_filter(const T* filter, const StemProblem& p, const StemTiling& t,
-                                        uint32_t to, int first_column) {
-  constexpr int kValues = 4 / stem_value_bytes<kForm>;
-  const int window = p.window_values();
-#pragma unroll 8
-  for (int i = threadIdx.x; i < t.steps * kStemSlots * kColumns; i += 128 * stem_consumers<kForm>) {
-    const int column = i % kColumns, slot = i / kColumns;
-    const StemSlot place(p, t, slot, kValues);
-    const int k = first_column + column, count = k < p.out_channels ? place.count : 0;
-    const T* from = filter + (int64_t{place.u} * window + place.j) * p.out_channels + k;
-    T values[2] = {T(0.0f), T(0.0f)};
-    if (count > 0) values[0] = from[0];
-    if (count > 1) values[1] = from[p.out_channels];
-    const uint32_t at = to + slot / 32 * (kColumns * 128) + column * 128 +
-                        ((slot / 4 ^ column) % 8) * 16 + slot % 4 * 4;
-    if constexpr (kForm == StemForm::kTf32) {
-      store_32(at, to_tf32(__float_as_uint(values[0])));
-    } else if constexpr (sizeof(T) == 2) {
-      uint32_t pair;
-      memcpy(&pair, values, 4);
-      store_32(at, pair);
-    } else {
-      uint32_t part[3];
-      split_pair<3>(values[0], values[1], part);
-#pragma unroll
-      for (int i = 0; i < 3; ++i) store_32(at + i * t.filter_part_bytes(), part[i]);
-    }
-  }
-}
-
-// Where every slot lies in a window, and what of its 4 bytes is the window's: {offset, offset,
-// mask, mask} for lanes l of four, of slots l and l + 4 of each step, and of two steps more.
-template <StemForm kForm>
-__device__ inline void write_slots(const StemProblem& p, const StemTiling& t, uint32_t to) {
-  constexpr int kValues = 4 / stem_value_bytes<kForm>;
-  for (int i = threadIdx.x; i < (t.steps + 2) * kStemSlots; i += 128 * stem_consumers<kForm>) {
-    const StemSlot place(p, t, i, kValues);
-    const bool is_half = place.count < kValues;
-    const uint32_t at = to + (i / 8 * 4 + i % 4) * 16 + i / 4 % 2 * 4;
-    const int offset = place.u * t.patch.row_bytes + place.j * stem_value_bytes<kForm>;
-    store_32(at, place.count > 0 ? offset : 0);
-    store_32(at + 8, place.count == 0 ? 0 : is_half ? 0xffffu : 0xffffffffu);
-  }
-}
-
-// Where every pixel's window begins in a patch, and the pixel's place in the tile.
-template <StemForm kForm>
-__device__ inline void write_pixels(const StemProblem& p, const StemTiling& t, uint32_t to) {
-  constexpr int value_bytes = stem_value_bytes<kForm>;
-  const int width = t.patch.tile_width;
-  for (int i = threadIdx.x; i < t.row_blocks * 64; i += 128 * stem_consumers<kForm>) {
-    const bool is_inside = i < t.patch.tile_height * width;
-    const int h = is_inside ? i / width : 0, w = is_inside ? i % width : 0;
-    const int value = w * p.step_values(), copy = t.patch.copies > 1 ? value % 2 : 0;
-    store_32(to + i * 8, h * p.stride_h * t.patch.row_bytes + (value - copy) * value_bytes +
-                             copy * t.patch.copy_bytes);
-    store_32(to + i * 8 + 4, is_inside ? h << 16 | w : 0x7fff7fff);
-  }
-}
 
 // Where a thread reads its slots: from the table, for the pixels of its two rows.
 struct StemReader {

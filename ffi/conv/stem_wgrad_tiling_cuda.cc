@@ -111,7 +111,7 @@ bool place_tile(const StemProblem& p, int height, int width, StemWgradTiling* t)
 }
 
 // Clock ticks of a tile for one thread block.
-double tile_cost(const StemProblem& p, const StemWgradTiling& t, int value_bytes) {
+double tile_cost(const StemWgradTiling& t, int value_bytes) {
   const StemWgradVariant& v = t.variant;
   const int products = v.planes == 1 ? 1 : v.planes == 2 ? 3 : 6;
   const int runs = t.steps * (t.shares_pixels ? t.tiles_of[0] : t.tiles_of[0] + t.tiles_of[1]);
@@ -139,7 +139,7 @@ double tile_cost(const StemProblem& p, const StemWgradTiling& t, int value_bytes
 }
 
 bool choose_slices(const StemProblem& p, int value_bytes, StemWgradTiling* t) {
-  const double tile = tile_cost(p, *t, value_bytes);
+  const double tile = tile_cost(*t, value_bytes);
   const double filter = 1.0 * p.filter_height * p.window_values() * p.out_channels;
   const double y = 1.0 * p.batch * p.out_height * p.out_width * p.out_channels;
   const double x = 1.0 * p.batch * p.height * p.width * p.channels;

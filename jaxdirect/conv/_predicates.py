@@ -1,0 +1,84 @@
+"""What the rules ask of a convolution: `(geometry, dtype, precision)` to whether it is so.
+
+Precision 0 lets float32 products be rounded as TF32, 1 is float32 accuracy.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jaxdirect.conv.geometry import Geometry
+
+
+def anything(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    return True
+
+
+def depthwise(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    return geometry.depthwise
+
+
+def depthwise_16_bits(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    return geometry.depthwise and dtype.itemsize == 2
+
+
+def pointwise(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    return geometry.filter_height * geometry.filter_width == 1
+
+
+def one_channel(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    return geometry.groups == 1 and min(geometry.channels, geometry.out_channels) == 1
+
+
+def stem(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    return geometry.groups == 1 and geometry.channels <= 8
+
+
+def few_channels(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    return min(geometry.channels, geometry.out_channels) < 32
+
+
+def small(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    return geometry.flops < 5e9
+
+
+def strided(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    return dtype.itemsize == 2 and geometry.stride_h * geometry.stride_w > 1
+
+
+def large_filter(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    taps = geometry.filter_height * geometry.filter_width
+    return taps >= 25 and geometry.stride_h * geometry.stride_w == 1
+
+
+def accurate(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    return dtype.itemsize == 4 and precision == 1
+
+
+def tf32(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    return dtype.itemsize == 4 and precision == 0
+
+
+def tf32_over_few_pixels(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    return tf32(geometry, dtype, precision) and pixels(geometry) < 8192
+
+
+def accurate_and_deep(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    deep = geometry.channels >= 256 and pixels(geometry) >= 8192
+    return deep and accurate(geometry, dtype, precision)
+
+
+def pixels(geometry: Geometry) -> int:
+    return geometry.batch * geometry.out_height * geometry.out_width
+
+
+def narrow(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    return max(geometry.channels, geometry.out_channels) <= 64
+
+
+def large_image(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    return geometry.out_height * geometry.out_width > 32 * 32
+
+
+def narrowing(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    return geometry.channels >= 256 and geometry.out_channels >= 2 * geometry.channels
