@@ -14,13 +14,7 @@ namespace jaxdirect::conv {
 #if JAXDIRECT_HOPPER
 
 __device__ __forceinline__ float load_if(bool wanted, const float* from) {
-  float value;
-  asm volatile(
-      "{\n.reg .pred wanted;\nsetp.ne.b32 wanted, %2, 0;\nmov.b32 %0, 0;\n"
-      "@wanted ld.global.nc.f32 %0, [%1];\n}"
-      : "=f"(value)
-      : "l"(from), "r"(static_cast<int>(wanted)));
-  return value;
+  return __uint_as_float(load_if(wanted, reinterpret_cast<const uint32_t*>(from)));
 }
 
 __device__ __forceinline__ void store_8(uint32_t address, uint32_t a, uint32_t b) {

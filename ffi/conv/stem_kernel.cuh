@@ -280,7 +280,7 @@ __global__ void __launch_bounds__(kStemThreads, 1)
       if constexpr (sizeof(T) == 4) {
         fill_floats<kForm, kCopies, kWaiting / 12>(x, p, t.patch, at.n, h, w, to, thread, threads);
       } else {
-        fill_patch<kForm, kCopies, 1, kWaiting>(image, p, t.patch, at.n, h, w, to, thread, threads);
+        fill_patch<kCopies, 1, kWaiting>(image, p, t.patch, at.n, h, w, to, thread, threads);
       }
     };
     if (kForm != StemForm::kTf32 && t.patch.copies == 2) {

@@ -1,7 +1,7 @@
 #pragma once
 
-// Rows of x into shared memory, for the kernels of stem.h: by warps, since rows of few channels
-// start at any even address, which the copy engine does not take.
+// Rows of 16-bit x into shared memory, for the kernels of stem.h: by warps, since rows of few
+// channels start at any even address, which the copy engine does not take.
 //
 // A thread takes units: 8 values of a row, and as many more as the copies' shifts need. It reads
 // the aligned 16-byte vectors that hold them, shifts them into place and stores each copy's 16
@@ -49,7 +49,18 @@ __device__ __forceinline__ uint4 load_if(bool wanted, const void* from) {
   return v;
 }
 
-// x and its extent. T: __nv_bfloat16, __half or float.
+// One word of global memory, likewise.
+__device__ __forceinline__ uint32_t load_if(bool wanted, const uint32_t* from) {
+  uint32_t value;
+  asm volatile(
+      "{\n.reg .pred wanted;\nsetp.ne.b32 wanted, %2, 0;\nmov.b32 %0, 0;\n"
+      "@wanted ld.global.nc.u32 %0, [%1];\n}"
+      : "=r"(value)
+      : "l"(from), "r"(static_cast<int>(wanted)));
+  return value;
+}
+
+// x and its extent. T: __nv_bfloat16 or __half.
 template <typename T>
 struct StemImage {
   const T* data;
@@ -76,9 +87,9 @@ struct StemImage {
 // A unit on its way: the vectors that hold kWanted values from some value of a row on.
 template <typename T, int kWanted>
 struct StemUnit {
-  static constexpr int kPerVector = 16 / sizeof(T);
+  static constexpr int kPerVector = 8;
   static constexpr int kVectors = (kWanted + kPerVector - 2) / kPerVector + 1;
-  static constexpr int kWords = kWanted * sizeof(T) / 4;  // kWanted is even
+  static constexpr int kWords = kWanted / 2;  // kWanted is even
 
   uint4 vectors[kVectors];
   const T* from;    // the first vector
@@ -128,28 +139,20 @@ struct StemUnit {
       v[4 * i] = vectors[i].x, v[4 * i + 1] = vectors[i].y;
       v[4 * i + 2] = vectors[i].z, v[4 * i + 3] = vectors[i].w;
     }
-    const int skip = offset * static_cast<int>(sizeof(T)) / 4;  // whole words
+    const int skip = offset / 2;  // whole words
 #pragma unroll
     for (int i = 0; i < 4 * kVectors - 2; ++i) v[i] = skip & 2 ? v[i + 2] : v[i];
 #pragma unroll
     for (int i = 0; i < 4 * kVectors - 3; ++i) v[i] = skip & 1 ? v[i + 1] : v[i];
 #pragma unroll
     for (int i = 0; i < kWords; ++i) {
-      if constexpr (sizeof(T) == 2) {
-        words[i] = __funnelshift_r(v[i], v[i + 1], (offset & 1) * 16);
-      } else {
-        words[i] = v[i];
-      }
+      words[i] = __funnelshift_r(v[i], v[i + 1], (offset & 1) * 16);
     }
     if (first == 0 && last >= kWanted) return;
 #pragma unroll
     for (int i = 0; i < kWords; ++i) {
-      if constexpr (sizeof(T) == 2) {
-        if (2 * i < first || 2 * i >= last) words[i] &= 0xffff0000u;
-        if (2 * i + 1 < first || 2 * i + 1 >= last) words[i] &= 0x0000ffffu;
-      } else {
-        if (i < first || i >= last) words[i] = 0;
-      }
+      if (2 * i < first || 2 * i >= last) words[i] &= 0xffff0000u;
+      if (2 * i + 1 < first || 2 * i + 1 >= last) words[i] &= 0x0000ffffu;
     }
   }
 };
@@ -171,45 +174,10 @@ __device__ __forceinline__ void store_copies(const uint32_t (&words)[kWords], ui
   }
 }
 
-// Stores a unit in its form.
-template <StemForm kForm, int kCopies, int kStep, typename T, int kWanted>
-__device__ __forceinline__ void store_unit(const StemUnit<T, kWanted>& unit, const StemPatch& patch,
-                                           uint32_t to) {
-  using Unit = StemUnit<T, kWanted>;
-  uint32_t words[Unit::kWords];
-  unit.take(words);
-  to += unit.to;
-  if constexpr (kForm == StemForm::kPlain) {
-    store_copies<kCopies, kStep>(words, to, patch);
-  } else if constexpr (kForm == StemForm::kTf32) {
-    static_assert(kCopies == 1);
-#pragma unroll
-    for (int half = 0; half < 8; half += 4) {
-      store_16(to + half * 4, to_tf32(words[half]), to_tf32(words[half + 1]),
-               to_tf32(words[half + 2]), to_tf32(words[half + 3]));
-    }
-  } else {
-    float rest[kWanted];
-#pragma unroll
-    for (int i = 0; i < kWanted; ++i) rest[i] = __uint_as_float(words[i]);
-#pragma unroll
-    for (int plane = 0; plane < stem_planes(kForm); ++plane) {
-      uint32_t part[kWanted / 2];
-#pragma unroll
-      for (int i = 0; i < kWanted / 2; ++i) {
-        part[i] = pack_pair(rest[2 * i], rest[2 * i + 1], __nv_bfloat16());
-        rest[2 * i] -= __uint_as_float(part[i] << 16);
-        rest[2 * i + 1] -= __uint_as_float(part[i] & 0xffff0000u);
-      }
-      store_copies<kCopies, kStep>(part, to + plane * patch.plane_bytes(), patch);
-    }
-  }
-}
-
 // Thread `thread` of `threads`: the patch of the tile whose first input pixel is (h0, w0)
 // of image n, to shared memory at `to`. A thread waits for as many units at once as fit into
 // kRegisters.
-template <StemForm kForm, int kCopies, int kStep, int kRegisters = 48, typename T>
+template <int kCopies, int kStep, int kRegisters, typename T>
 __device__ __forceinline__ void fill_patch(const StemImage<T>& x, const StemProblem& p,
                                            const StemPatch& patch, int n, int h0, int w0,
                                            uint32_t to, int thread, int threads) {
@@ -232,7 +200,10 @@ __device__ __forceinline__ void fill_patch(const StemImage<T>& x, const StemProb
     for (int i = 0; i < kAtOnce; ++i) found[i].complete(x);
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {
-      if (is_inside[i]) store_unit<kForm, kCopies, kStep>(found[i], patch, to);
+      if (!is_inside[i]) continue;
+      uint32_t words[kWanted / 2];
+      found[i].take(words);
+      store_copies<kCopies, kStep>(words, to + found[i].to, patch);
     }
   }
 }

@@ -10,16 +10,6 @@ namespace jaxdirect::conv {
 
 #if JAXDIRECT_HOPPER
 
-__device__ __forceinline__ uint32_t load_if(bool wanted, const uint32_t* from) {
-  uint32_t value;
-  asm volatile(
-      "{\n.reg .pred wanted;\nsetp.ne.b32 wanted, %2, 0;\nmov.b32 %0, 0;\n"
-      "@wanted ld.global.nc.u32 %0, [%1];\n}"
-      : "=r"(value)
-      : "l"(from), "r"(static_cast<int>(wanted)));
-  return value;
-}
-
 // Values of a unit on its way: kWanted from value number `first_value` of a row of x on.
 template <typename T, int kWanted>
 struct StemValues {
