@@ -28,7 +28,7 @@ inline constexpr int kStemPromotion = 8;  // steps of split values until sums ar
 struct StemReader {
   uint32_t slots, low, high;
 
-  __device__ __forceinline__ uint4 slot(int step) const { return load_128(slots + step * 64); }
+  __device__ __forceinline__ uint4 slot(int step) const { return load_16(slots + step * 64); }
 };
 
 // The slots of a step in every part of the values.
@@ -38,10 +38,10 @@ __device__ __forceinline__ void load_slots(uint32_t (&a)[kParts][4], const uint4
 #pragma unroll
   for (int part = 0; part < kParts; ++part) {
     const uint32_t low = from.low + part * plane_bytes, high = from.high + part * plane_bytes;
-    a[part][0] = load_32(low + s.x);
-    a[part][1] = load_32(high + s.x);
-    a[part][2] = load_32(low + s.y);
-    a[part][3] = load_32(high + s.y);
+    a[part][0] = load_4(low + s.x);
+    a[part][1] = load_4(high + s.x);
+    a[part][2] = load_4(low + s.y);
+    a[part][3] = load_4(high + s.y);
   }
   if constexpr (kMasked) {
 #pragma unroll
@@ -171,7 +171,7 @@ __device__ __forceinline__ void store_staged(const float (&sums)[kColumns / 2], 
   for (int i = 0; i < kColumns / 16; ++i) {
     const int vector = i * 32 + lane, row = vector / kVectors, column = vector % kVectors * 8;
     const int pixel = __shfl_sync(0xffffffff, to, row);
-    const uint4 values = load_128(staging + row * kRowBytes + column * 2);
+    const uint4 values = load_16(staging + row * kRowBytes + column * 2);
     if (pixel >= 0 && column < columns) {
       store_vector(image + int64_t{pixel} * out_channels + column, values);
     }
@@ -201,8 +201,8 @@ __device__ inline void multiply_stem(const StemProblem& p, const StemTiling& t,
     if (turn >= t.row_blocks) give_back();
     for (; turn < t.row_blocks; turn += stem_consumers<kForm>) {
       const uint32_t pixels = shared.pixels + (turn * 64 + row) * 8;
-      const StemReader reader{slots, patch + load_32(pixels + low_row * 8),
-                              patch + load_32(pixels + high_row * 8)};
+      const StemReader reader{slots, patch + load_4(pixels + low_row * 8),
+                              patch + load_4(pixels + high_row * 8)};
       using Product = std::conditional_t<kForm == StemForm::kTf32, Tf32, T>;
       std::conditional_t<kForm == StemForm::kThreeParts, StemSplitSums<kColumns>,
                          StemSums<Product, kColumns>>
@@ -211,7 +211,7 @@ __device__ inline void multiply_stem(const StemProblem& p, const StemTiling& t,
       if (turn + stem_consumers<kForm> >= t.row_blocks) give_back();
       T* image = y + int64_t{at.n} * p.out_height * p.out_width * p.out_channels + first_column;
       const auto pixel_of = [&](int row) {  // of the image, or -1
-        const uint32_t to = load_32(pixels + row * 8 + 4);
+        const uint32_t to = load_4(pixels + row * 8 + 4);
         const int h = at.h + static_cast<int>(to >> 16), w = at.w + static_cast<int>(to & 0xffff);
         return h < p.out_height && w < p.out_width ? h * p.out_width + w : -1;
       };

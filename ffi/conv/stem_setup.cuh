@@ -18,13 +18,13 @@ inline constexpr int stem_consumers = kForm == StemForm::kThreeParts ? 2 : 3;
 
 #if JAXDIRECT_HOPPER
 
-__device__ __forceinline__ uint32_t load_32(uint32_t address) {
+__device__ __forceinline__ uint32_t load_4(uint32_t address) {
   uint32_t value;
   asm volatile("ld.shared.u32 %0, [%1];" : "=r"(value) : "r"(address) : "memory");
   return value;
 }
 
-__device__ __forceinline__ uint4 load_128(uint32_t address) {
+__device__ __forceinline__ uint4 load_16(uint32_t address) {
   uint4 v;
   asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
                : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
@@ -33,7 +33,7 @@ __device__ __forceinline__ uint4 load_128(uint32_t address) {
   return v;
 }
 
-__device__ __forceinline__ void store_32(uint32_t address, uint32_t value) {
+__device__ __forceinline__ void store_4(uint32_t address, uint32_t value) {
   asm volatile("st.shared.u32 [%0], %1;" ::"r"(address), "r"(value) : "memory");
 }
 
@@ -96,16 +96,16 @@ __device__ inline void pack_stem_filter(const T* filter, const StemProblem& p, c
     const uint32_t at = to + slot / 32 * (kColumns * 128) + column * 128 +
                         ((slot / 4 ^ column) % 8) * 16 + slot % 4 * 4;
     if constexpr (kForm == StemForm::kTf32) {
-      store_32(at, to_tf32(__float_as_uint(values[0])));
+      store_4(at, to_tf32(__float_as_uint(values[0])));
     } else if constexpr (sizeof(T) == 2) {
       uint32_t pair;
       memcpy(&pair, values, 4);
-      store_32(at, pair);
+      store_4(at, pair);
     } else {
       uint32_t part[3];
       split_pair<3>(values[0], values[1], part);
 #pragma unroll
-      for (int i = 0; i < 3; ++i) store_32(at + i * t.filter_part_bytes(), part[i]);
+      for (int i = 0; i < 3; ++i) store_4(at + i * t.filter_part_bytes(), part[i]);
     }
   }
 }
@@ -120,8 +120,8 @@ __device__ inline void write_slots(const StemProblem& p, const StemTiling& t, ui
     const bool is_half = place.count < kValues;
     const uint32_t at = to + (i / 8 * 4 + i % 4) * 16 + i / 4 % 2 * 4;
     const int offset = place.u * t.patch.row_bytes + place.j * stem_value_bytes<kForm>;
-    store_32(at, place.count > 0 ? offset : 0);
-    store_32(at + 8, place.count == 0 ? 0 : is_half ? 0xffffu : 0xffffffffu);
+    store_4(at, place.count > 0 ? offset : 0);
+    store_4(at + 8, place.count == 0 ? 0 : is_half ? 0xffffu : 0xffffffffu);
   }
 }
 
@@ -134,9 +134,9 @@ __device__ inline void write_pixels(const StemProblem& p, const StemTiling& t, u
     const bool is_inside = i < t.patch.tile_height * width;
     const int h = is_inside ? i / width : 0, w = is_inside ? i % width : 0;
     const int value = w * p.step_values(), copy = t.patch.copies > 1 ? value % 2 : 0;
-    store_32(to + i * 8, h * p.stride_h * t.patch.row_bytes + (value - copy) * value_bytes +
-                             copy * t.patch.copy_bytes);
-    store_32(to + i * 8 + 4, is_inside ? h << 16 | w : 0x7fff7fff);
+    store_4(to + i * 8, h * p.stride_h * t.patch.row_bytes + (value - copy) * value_bytes +
+                            copy * t.patch.copy_bytes);
+    store_4(to + i * 8 + 4, is_inside ? h << 16 | w : 0x7fff7fff);
   }
 }
 
