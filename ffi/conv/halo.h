@@ -5,7 +5,8 @@
 //
 // A tile is a box of output pixels, images x rows x columns. The input pixels that any of its
 // windows touch (its halo) come into shared memory once for each chunk of channels, and every tap
-// of the filter reads them there, shifted: the window order of Im2win, in shared memory.
+// of the filter reads them there, shifted: the window order of Im2win, in shared memory. A halo's
+// pixels lie there row by row; of each place the images' pixels one after another.
 
 #include <compare>
 #include <cstdint>
@@ -41,32 +42,44 @@ struct HaloTiling {
   int tile_images = 1, tile_height = 1, tile_width = 1;
   int halo_height = 1, halo_width = 1;
   int blocks_n = 1, blocks_h = 1, blocks_w = 1, blocks_k = 1;  // of the grid of tiles
-  int rows = 0;     // accumulator rows of a thread block, at least a tile's pixels
+  // Where products read the halo through descriptors (halo_direct_kernel.cuh): a product's 64 rows
+  // are a box too, and its groups of eight rows lie that many halo pixels apart.
+  int product_height = 0, product_width = 0, group_step = 0;
+  bool resident =
+      false;        // the filter stays in shared memory; the warpgroups have tiles of their own
+  int rows = 0;     // accumulator rows of a tile, at least its pixels
   int columns = 0;  // output channels of a tile
   int halo_stages = 1, filter_stages = 1;
   int halo_bytes = 0;    // of one stage
   int filter_bytes = 0;  // of one stage
+  int store_bytes = 0;   // of results on their way
   double cost = 0;       // expected time, in clock ticks of one multiprocessor
 
   constexpr int tile_pixels() const { return tile_images * tile_height * tile_width; }
   constexpr int64_t blocks() const {
     return int64_t{1} * blocks_n * blocks_h * blocks_w * blocks_k;
   }
+  // Thread blocks that have work. Those of a resident filter have one range of channels and two
+  // tiles at a time.
+  constexpr int block_step() const { return resident ? blocks_k : 1; }
+  constexpr int64_t thread_blocks() const {
+    return resident ? (blocks() / blocks_k + 1) / 2 * blocks_k : blocks();
+  }
   constexpr int shared_bytes() const {
-    return halo_stages * halo_bytes + filter_stages * filter_bytes + 1024 + 256;
+    return halo_stages * halo_bytes + filter_stages * filter_bytes + store_bytes + 1024 + 256;
   }
 };
 
 // What a kernel's variant takes: rows (pixels) and columns (output channels) of its tile, bytes of
-// a value, and the ticks of one 64-row product over 32 bytes of depth. Where pixels are the columns
-// of the product (halo_columns_kernel.cuh), a tile's sides are given.
+// a value, and the ticks of one 64-row product over 32 bytes of depth.
 struct HaloVariant {
   int rows;
   int columns;
   int value_bytes;
   int filter_value_bytes;  // times parts
   double ticks;
-  int tile_height = 0, tile_width = 0;
+  // kMatrixLoads: halo_kernel.cuh, halo_split_kernel.cuh. The others: halo_direct_kernel.cuh.
+  enum Reading { kMatrixLoads, kDescriptors, kResidentFilter } reading = kMatrixLoads;
 };
 
 struct Multiprocessors {

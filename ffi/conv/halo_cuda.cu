@@ -4,7 +4,6 @@
 #include <tuple>
 
 #include "common/cuda.h"
-#include "conv/halo_columns_kernel.cuh"
 #include "conv/halo_kernel.cuh"
 #include "conv/halo_launch.h"
 #include "conv/halo_split_kernel.cuh"
@@ -15,22 +14,10 @@ namespace {
 
 constexpr const char* kOp = "conv_general_dilated";
 
-struct Kernel {
-  Multiplicand multiplicand;
-  FilterForm form;
-  HaloVariant variant;
-  const void* function;
-};
-
 template <typename T, int kRowBlocks, int kColumns, FilterForm kForm>
 const void* plain() {
   return reinterpret_cast<const void*>(
       halo_conv<T, kRowBlocks, kColumns, kForm == FilterForm::kColumnMajor>);
-}
-
-template <typename T, FilterForm kForm>
-const void* columns() {
-  return reinterpret_cast<const void*>(halo_conv_columns<T, kForm == FilterForm::kColumnMajor>);
 }
 
 template <int kColumns>
@@ -45,57 +32,79 @@ using enum Multiplicand;
 
 // rows, columns, bytes of a value, of the filter's; measured ticks of a 64-row product over 32
 // bytes.
-constexpr HaloVariant k128x64{128, 64, 2, 2, 76}, k256x64{256, 64, 2, 2, 64};
-constexpr HaloVariant k128x128{128, 128, 2, 2, 100}, k256x128{256, 128, 2, 2, 86};
-// Pixels as columns: 64 channels by two times 224 pixels.
-constexpr HaloVariant kPixels448x64{128, 64, 2, 2, 140, kRunsOfTile, 16};
-constexpr HaloVariant kFloat128x64{128, 64, 4, 4, 76}, kFloat256x64{256, 64, 4, 4, 64};
-constexpr HaloVariant kFloat128x128{128, 128, 4, 4, 100}, kFloat256x128{256, 128, 4, 4, 86};
+constexpr HaloVariant k256x64{256, 64, 2, 2, 53}, k128x128{128, 128, 2, 2, 82};
+constexpr HaloVariant kFloat256x64{256, 64, 4, 4, 53}, kFloat128x128{128, 128, 4, 4, 82};
 // Six products of 16-bit parts for each 64 bytes of float32.
 constexpr HaloVariant kSplit128x64{128, 64, 4, 6, 170}, kSplit128x128{128, 128, 4, 6, 265};
 
-// Every kernel of the family.
-const Kernel kKernels[] = {
-    {kBF16, kColumnMajor, k128x64, plain<BF16, 1, 64, kColumnMajor>()},
+// The kernels that load the left operand into registers.
+const HaloKernel kKernels[] = {
     {kBF16, kColumnMajor, k128x128, plain<BF16, 1, 128, kColumnMajor>()},
     {kBF16, kColumnMajor, k256x64, plain<BF16, 2, 64, kColumnMajor>()},
-    {kBF16, kColumnMajor, k256x128, plain<BF16, 2, 128, kColumnMajor>()},
-    {kBF16, kColumnMajor, kPixels448x64, columns<BF16, kColumnMajor>()},
-    {kBF16, kDepthMajor, k128x64, plain<BF16, 1, 64, kDepthMajor>()},
     {kBF16, kDepthMajor, k128x128, plain<BF16, 1, 128, kDepthMajor>()},
     {kBF16, kDepthMajor, k256x64, plain<BF16, 2, 64, kDepthMajor>()},
-    {kBF16, kDepthMajor, k256x128, plain<BF16, 2, 128, kDepthMajor>()},
-    {kBF16, kDepthMajor, kPixels448x64, columns<BF16, kDepthMajor>()},
-    {kF16, kColumnMajor, k128x64, plain<F16, 1, 64, kColumnMajor>()},
     {kF16, kColumnMajor, k128x128, plain<F16, 1, 128, kColumnMajor>()},
     {kF16, kColumnMajor, k256x64, plain<F16, 2, 64, kColumnMajor>()},
-    {kF16, kColumnMajor, k256x128, plain<F16, 2, 128, kColumnMajor>()},
-    {kF16, kColumnMajor, kPixels448x64, columns<F16, kColumnMajor>()},
-    {kF16, kDepthMajor, k128x64, plain<F16, 1, 64, kDepthMajor>()},
     {kF16, kDepthMajor, k128x128, plain<F16, 1, 128, kDepthMajor>()},
     {kF16, kDepthMajor, k256x64, plain<F16, 2, 64, kDepthMajor>()},
-    {kF16, kDepthMajor, k256x128, plain<F16, 2, 128, kDepthMajor>()},
-    {kF16, kDepthMajor, kPixels448x64, columns<F16, kDepthMajor>()},
-    {kTF32, kPacked, kFloat128x64, plain<Tf32, 1, 64, kPacked>()},
     {kTF32, kPacked, kFloat128x128, plain<Tf32, 1, 128, kPacked>()},
     {kTF32, kPacked, kFloat256x64, plain<Tf32, 2, 64, kPacked>()},
-    {kTF32, kPacked, kFloat256x128, plain<Tf32, 2, 128, kPacked>()},
     {kSplitFloat32, kPacked, kSplit128x64, split<64>()},
     {kSplitFloat32, kPacked, kSplit128x128, split<128>()},
 };
 
-struct Choice {
-  const Kernel* kernel = nullptr;
+// Some of the images, and what computes them.
+struct Part {
+  const HaloKernel* kernel = nullptr;
   HaloTiling tiling;
+  int first_image = 0, images = 0;
 };
 
+// The images are cut in two where that fills the multiprocessors better: whole waves of large
+// tiles, then small tiles.
+struct Choice {
+  Part parts[2];
+  int count = 0;
+  double cost = 0;
+};
+
+Part choose_part(const HaloCall& call, const Multiprocessors& gpu, int first_image, int images) {
+  HaloProblem problem = call.problem;
+  problem.batch = images;
+  Part best;
+  best.first_image = first_image;
+  best.images = images;
+  for (const auto kernels : {std::span<const HaloKernel>(kKernels), direct_kernels()}) {
+    for (const HaloKernel& kernel : kernels) {
+      if (kernel.multiplicand != call.multiplicand || kernel.form != call.form) continue;
+      HaloTiling tiling;
+      if (!tile_halo(problem, kernel.variant, gpu, &tiling)) continue;
+      if (best.kernel != nullptr && tiling.cost >= best.tiling.cost) continue;
+      best.kernel = &kernel;
+      best.tiling = tiling;
+    }
+  }
+  return best;
+}
+
 Choice choose(const HaloCall& call, const Multiprocessors& gpu) {
+  const int batch = call.problem.batch;
   Choice best;
-  for (const Kernel& kernel : kKernels) {
-    if (kernel.multiplicand != call.multiplicand || kernel.form != call.form) continue;
-    HaloTiling tiling;
-    if (!tile_halo(call.problem, kernel.variant, gpu, &tiling)) continue;
-    if (best.kernel == nullptr || tiling.cost < best.tiling.cost) best = {&kernel, tiling};
+  best.parts[0] = choose_part(call, gpu, 0, batch);
+  if (best.parts[0].kernel == nullptr) return best;
+  best.count = 1;
+  best.cost = best.parts[0].tiling.cost;
+  constexpr int kCuts = 16;
+  for (int cut = 1; cut < kCuts; ++cut) {
+    const int images = static_cast<int>(int64_t{batch} * cut / kCuts / 8 * 8);
+    if (images == 0 || images == static_cast<int>(int64_t{batch} * (cut - 1) / kCuts / 8 * 8)) {
+      continue;
+    }
+    const Part first = choose_part(call, gpu, 0, images);
+    if (first.tiling.cost >= best.cost) break;
+    const Part second = choose_part(call, gpu, images, batch - images);
+    const double cost = first.tiling.cost + second.tiling.cost;
+    if (cost < best.cost) best = {{first, second}, 2, cost};
   }
   return best;
 }
@@ -141,15 +150,41 @@ CUtensorMapDataType value_type(Multiplicand multiplicand) {
   }
 }
 
-Status encode_input(const HaloCall& call, const HaloTiling& t, int value_bytes, CUtensorMap* map) {
-  const HaloProblem& p = call.problem;
+// Of TF32, what reads operands through descriptors gets rounded values from the copy engine.
+CUtensorMapDataType input_type(const HaloKernel& kernel) {
+  if (kernel.multiplicand == kTF32 && kernel.variant.reading != HaloVariant::kMatrixLoads) {
+    return CU_TENSOR_MAP_DATA_TYPE_TFLOAT32;
+  }
+  return value_type(kernel.multiplicand);
+}
+
+Status encode_input(const HaloProblem& p, const void* in, const HaloKernel& kernel,
+                    const HaloTiling& t, CUtensorMap* map) {
+  const int value_bytes = kernel.variant.value_bytes;
   const int64_t pixel = int64_t{p.in_channels} * value_bytes, row = pixel * p.in_width;
-  TensorView view{.data = call.in,
-                  .type = value_type(call.multiplicand),
+  TensorView view{.data = in,
+                  .type = input_type(kernel),
                   .rank = 4,
-                  .extents = {p.in_channels, p.in_width, p.in_height, p.batch},
-                  .strides = {value_bytes, pixel, row, row * p.in_height},
-                  .box = {kChunkBytes / value_bytes, t.halo_width, t.halo_height, t.tile_images}};
+                  .extents = {p.in_channels, p.batch, p.in_width, p.in_height},
+                  .strides = {value_bytes, row * p.in_height, pixel, row},
+                  .box = {kChunkBytes / value_bytes, t.tile_images, t.halo_width, t.halo_height}};
+  return encode(view, map);
+}
+
+// Where the copy engine stores, 64 pixels' channels at a time; see StoredPiece.
+Status encode_output(const HaloProblem& p, char* out, const HaloKernel& kernel, const HaloTiling& t,
+                     CUtensorMap* map) {
+  const int value_bytes = kernel.variant.value_bytes;
+  const int width = t.columns % 64 == 0 && value_bytes == 2 ? 64 : 32;
+  const int64_t pixel = int64_t{p.out_channels} * value_bytes, row = pixel * p.store_width;
+  TensorView view{
+      .data = out + p.store_first_h * row + p.store_first_w * pixel,
+      .type = value_type(kernel.multiplicand),
+      .rank = 4,
+      .extents = {p.out_channels, p.batch, p.out_width, p.out_height},
+      .strides = {value_bytes, row * p.store_height, pixel * p.store_step_w, row * p.store_step_h},
+      .box = {width, t.tile_images, t.product_width, t.product_height}};
+  if (width * value_bytes == 64) view.swizzle = CU_TENSOR_MAP_SWIZZLE_64B;
   return encode(view, map);
 }
 
@@ -189,35 +224,61 @@ Status encode_filter(const HaloCall& call, const HaloTiling& t, CUtensorMap* map
   return encode(view, map);
 }
 
+Status launch_part(cudaStream_t stream, const HaloCall& call, const Part& part,
+                   const Multiprocessors& gpu) {
+  const HaloTiling& tiling = part.tiling;
+  const int value_bytes = part.kernel->variant.value_bytes;
+  HaloProblem problem = call.problem;
+  problem.batch = part.images;
+  const int64_t in_pixels = int64_t{part.first_image} * problem.in_height * problem.in_width;
+  const int64_t out_pixels = int64_t{part.first_image} * problem.store_height * problem.store_width;
+  const char* in =
+      static_cast<const char*>(call.in) + in_pixels * problem.in_channels * value_bytes;
+  char* out = static_cast<char*>(call.out) + out_pixels * problem.out_channels * value_bytes;
+  const bool direct = part.kernel->variant.reading != HaloVariant::kMatrixLoads;
+  CUtensorMap input, filter, output;
+  JAXDIRECT_RETURN_IF_ERROR(encode_input(problem, in, *part.kernel, tiling, &input));
+  if (direct) {
+    JAXDIRECT_RETURN_IF_ERROR(encode_output(problem, out, *part.kernel, tiling, &output));
+  }
+  JAXDIRECT_RETURN_IF_ERROR(encode_filter(call, tiling, &filter));
+  const void* function = part.kernel->function;
+  JAXDIRECT_RETURN_IF_CUDA_ERROR(
+      cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                           tiling.shared_bytes()),
+      kOp);
+  HaloTiling copy = tiling;
+  void* arguments[] = {&input, &filter, direct ? static_cast<void*>(&output) : &out, &problem,
+                       &copy};
+  const int at_once = gpu.count / tiling.block_step() * tiling.block_step();
+  const int blocks = static_cast<int>(std::min<int64_t>(
+      tiling.thread_blocks(), gpu.count / tiling.block_step() * tiling.block_step()));
+  JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaLaunchKernel(function, dim3(blocks), dim3(kThreads), arguments,
+                                                  tiling.shared_bytes(), stream),
+                                 kOp);
+  return Status::ok();
+}
+
 }  // namespace
 
-HaloTiling plan_halo(const HaloCall& call) { return choose_once(call, Multiprocessors()).tiling; }
+HaloTiling plan_halo(const HaloCall& call) {
+  const Choice choice = choose_once(call, Multiprocessors());
+  HaloTiling tiling = choice.parts[0].tiling;
+  tiling.cost = choice.cost;
+  return tiling;
+}
 
 Status launch_halo(cudaStream_t stream, const HaloCall& call) {
   Multiprocessors gpu;
   JAXDIRECT_RETURN_IF_ERROR(describe_gpu(&gpu));
   const Choice choice = choose_once(call, gpu);
-  if (choice.kernel == nullptr) {
+  if (choice.count == 0) {
     return Status::error(kOp, ": no tile of this convolution fits into shared memory; ",
                          "use implementation='reference'");
   }
-  const HaloTiling& tiling = choice.tiling;
-  CUtensorMap input, filter;
-  JAXDIRECT_RETURN_IF_ERROR(encode_input(call, tiling, choice.kernel->variant.value_bytes, &input));
-  JAXDIRECT_RETURN_IF_ERROR(encode_filter(call, tiling, &filter));
-  const void* function = choice.kernel->function;
-  JAXDIRECT_RETURN_IF_CUDA_ERROR(
-      cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                           tiling.shared_bytes()),
-      kOp);
-  void* out = call.out;
-  HaloProblem problem = call.problem;
-  HaloTiling copy = tiling;
-  void* arguments[] = {&input, &filter, &out, &problem, &copy};
-  const int blocks = static_cast<int>(std::min<int64_t>(tiling.blocks(), gpu.count));
-  JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaLaunchKernel(function, dim3(blocks), dim3(kThreads), arguments,
-                                                  tiling.shared_bytes(), stream),
-                                 kOp);
+  for (int part = 0; part < choice.count; ++part) {
+    JAXDIRECT_RETURN_IF_ERROR(launch_part(stream, call, choice.parts[part], gpu));
+  }
   return Status::ok();
 }
 

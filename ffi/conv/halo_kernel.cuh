@@ -43,6 +43,27 @@ __device__ __forceinline__ void round_operand(uint32_t (&a)[4]) {
   }
 }
 
+// Starts the copies of one stage of filters, in its form: see FilterForm.
+template <typename T, int kColumns, bool kColumnMajor>
+struct FilterCopy {
+  const CUtensorMap& filter;
+  int chunks, chunk_values;
+
+  __device__ void operator()(uint32_t to, uint32_t barrier, int chunk, int k, int tap) const {
+    if constexpr (kColumnMajor) {
+#pragma unroll
+      for (int block = 0; block < kColumns / 64; ++block) {
+        copy_tensor(to + block * 64 * kSwizzleRow, &filter, barrier, k + 64 * block,
+                    chunk * chunk_values, tap);
+      }
+    } else if constexpr (std::is_same_v<T, Tf32>) {  // packed
+      copy_tensor(to, &filter, barrier, 0, k, tap * chunks + chunk);
+    } else {
+      copy_tensor(to, &filter, barrier, chunk * chunk_values, k, tap);
+    }
+  }
+};
+
 template <typename T, int kRowBlocks, int kColumns, bool kColumnMajor>
 __device__ __forceinline__ void multiply_tiles(const HaloProblem& p, const HaloTiling& t,
                                                const Rings& rings, int chunks,
@@ -97,11 +118,7 @@ __device__ __forceinline__ void multiply_tiles(const HaloProblem& p, const HaloT
             load_matrices(a[s + 1][b], address[b] ^ (s + 1) * 32);
           }
         } else {  // the next slab's first, so that products never wait for it
-          if (walk.advance()) {
-            done.halo = halo.stage;
-            halo.advance(t.halo_stages);
-            if (slab + 1 < slabs) barrier_wait(rings.halo_full(halo.stage), halo.parity);
-          }
+          if (walk.advance()) next_halo(t, rings, lane, slab + 1 < slabs, halo);
           begin_slab();
         }
         product_wait<2>();
@@ -146,19 +163,7 @@ __global__ void __launch_bounds__(kThreads, 1)
       fetch_halos(x, p, t, rings, chunks, chunk_values);
     } else if (threadIdx.x == 128 * kConsumers + 32) {
       fetch_filters(p, t, rings, chunks,
-                    [&](uint32_t to, uint32_t barrier, int chunk, int k, int tap) {
-                      if constexpr (kColumnMajor) {
-#pragma unroll
-                        for (int block = 0; block < kColumns / 64; ++block) {
-                          copy_tensor(to + block * 64 * kSwizzleRow, &filter, barrier,
-                                      k + 64 * block, chunk * chunk_values, tap);
-                        }
-                      } else if constexpr (std::is_same_v<T, Tf32>) {  // packed
-                        copy_tensor(to, &filter, barrier, 0, k, tap * chunks + chunk);
-                      } else {
-                        copy_tensor(to, &filter, barrier, chunk * chunk_values, k, tap);
-                      }
-                    });
+                    FilterCopy<T, kColumns, kColumnMajor>{filter, chunks, chunk_values});
     }
   } else {
     take_registers<232>();

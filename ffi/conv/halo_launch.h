@@ -5,6 +5,7 @@
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
+#include <span>
 
 #include "common/float_type.h"
 #include "common/status.h"
@@ -46,6 +47,16 @@ Status pack_filter(cudaStream_t stream, Multiplicand multiplicand, const float* 
                    int64_t taps, int64_t channels, int64_t out_channels, bool transposed,
                    void* packed);
 
+// One kernel of the family.
+struct HaloKernel {
+  Multiplicand multiplicand;
+  FilterForm form;
+  HaloVariant variant;
+  const void* function;
+};
+
+std::span<const HaloKernel> direct_kernels();  // halo_direct_kernel.cuh
+
 struct HaloCall {
   HaloProblem problem;
   Multiplicand multiplicand = Multiplicand::kBF16;
@@ -57,7 +68,8 @@ struct HaloCall {
 
 Status launch_halo(cudaStream_t stream, const HaloCall& call);
 
-// What launch_halo would choose on a GPU with 132 multiprocessors; rows == 0 if nothing fits.
+// What launch_halo would choose for the first (or all) of the images on a GPU with 132
+// multiprocessors, at the cost of all of them; rows == 0 if nothing fits.
 HaloTiling plan_halo(const HaloCall& call);
 
 }  // namespace jaxdirect::conv

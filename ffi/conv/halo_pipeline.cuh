@@ -19,6 +19,7 @@ inline constexpr int kConsumerWarps = 4 * kConsumers;
 struct TilePlace {
   int n, h, w, k;
 
+  TilePlace() = default;
   __device__ TilePlace(const HaloTiling& t, int tile) {
     k = tile % t.blocks_k * t.columns;
     tile /= t.blocks_k;
@@ -42,7 +43,8 @@ struct RingPlace {
   }
 };
 
-// Stages and barriers in shared memory: halos, filters, then a full and an empty barrier each.
+// Stages and barriers in shared memory: halos, filters, what waits to be stored, then a full and an
+// empty barrier each.
 struct Rings {
   uint32_t halo, filter, barriers;
   int halo_bytes, filter_bytes, halo_stages;
@@ -53,7 +55,7 @@ struct Rings {
     filter_bytes = t.filter_bytes;
     halo_stages = t.halo_stages;
     filter = halo + t.halo_stages * t.halo_bytes;
-    barriers = filter + t.filter_stages * t.filter_bytes;
+    barriers = filter + t.filter_stages * t.filter_bytes + t.store_bytes;
   }
 
   __device__ uint32_t halo_at(int stage) const { return halo + stage * halo_bytes; }
@@ -63,32 +65,37 @@ struct Rings {
   __device__ uint32_t filter_full(int stage) const { return halo_full(halo_stages + stage); }
   __device__ uint32_t filter_empty(int stage) const { return filter_full(stage) + 8; }
 
-  // By one thread; the block synchronises afterwards.
-  __device__ void initialise(int stages) const {
+  // By one thread; the block synchronises afterwards. Each stage is read by that many warps.
+  __device__ void initialise(int stages, int warps = kConsumerWarps) const {
     for (int i = 0; i < stages; ++i) {
       barrier_init(halo_full(i), 1);
-      barrier_init(halo_empty(i), kConsumerWarps);
+      barrier_init(halo_empty(i), warps);
     }
     barrier_init_fence();
   }
 };
 
-// One thread: every chunk of every tile's halo, as stages become free.
+// One thread: every chunk of a tile's halo, as stages become free.
+__device__ inline void fetch_halo(const CUtensorMap& x, const HaloProblem& p, const HaloTiling& t,
+                                  const Rings& rings, const TilePlace& at, int chunks,
+                                  int chunk_values, RingPlace& place) {
+  const uint32_t bytes = t.tile_images * t.halo_height * t.halo_width * kChunkBytes;
+  for (int chunk = 0; chunk < chunks; ++chunk) {
+    barrier_wait(rings.halo_empty(place.stage), place.parity ^ 1);
+    barrier_expect(rings.halo_full(place.stage), bytes);
+    copy_tensor(rings.halo_at(place.stage), &x, rings.halo_full(place.stage), chunk * chunk_values,
+                at.n, at.w * p.stride_w + p.origin_w, at.h * p.stride_h + p.origin_h);
+    place.advance(t.halo_stages);
+  }
+}
+
+// The halos of all tiles of the block.
 __device__ inline void fetch_halos(const CUtensorMap& x, const HaloProblem& p, const HaloTiling& t,
                                    const Rings& rings, int chunks, int chunk_values) {
-  const uint32_t bytes = t.tile_images * t.halo_height * t.halo_width * kChunkBytes;
   const int tiles = t.blocks();
   RingPlace place;
   for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-    const TilePlace at(t, tile);
-    for (int chunk = 0; chunk < chunks; ++chunk) {
-      barrier_wait(rings.halo_empty(place.stage), place.parity ^ 1);
-      barrier_expect(rings.halo_full(place.stage), bytes);
-      copy_tensor(rings.halo_at(place.stage), &x, rings.halo_full(place.stage),
-                  chunk * chunk_values, at.w * p.stride_w + p.origin_w,
-                  at.h * p.stride_h + p.origin_h, at.n);
-      place.advance(t.halo_stages);
-    }
+    fetch_halo(x, p, t, rings, TilePlace(t, tile), chunks, chunk_values, place);
   }
 }
 
@@ -121,8 +128,8 @@ class TapWalk {
   __device__ TapWalk(const HaloProblem& p, const HaloTiling& t)
       : taps_(p.taps_h * p.taps_w),
         taps_w_(p.taps_w),
-        step_(p.tap_step_w),
-        row_step_(p.tap_step_h * t.halo_width - (p.taps_w - 1) * p.tap_step_w) {}
+        step_(p.tap_step_w * t.tile_images),
+        row_step_((p.tap_step_h * t.halo_width - (p.taps_w - 1) * p.tap_step_w) * t.tile_images) {}
 
   __device__ int shift() const { return shift_; }
 
@@ -152,6 +159,15 @@ struct HeldStages {
   }
 };
 
+// Gives back a halo of which all has been loaded into registers, before waiting for the next: there
+// may be but one stage.
+__device__ __forceinline__ void next_halo(const HaloTiling& t, const Rings& rings, int lane,
+                                          bool wait, RingPlace& halo) {
+  if (lane == 0) barrier_arrive(rings.halo_empty(halo.stage));
+  halo.advance(t.halo_stages);
+  if (wait) barrier_wait(rings.halo_full(halo.stage), halo.parity);
+}
+
 // Where a lane finds 16 bytes of its row of the left operand: half a step of depth is lane / 16.
 __device__ __forceinline__ uint32_t operand_row(uint32_t halo, int pixel, int lane) {
   const uint32_t row = pixel;
@@ -163,10 +179,10 @@ struct TilePixel {
   int n, h, w;
 
   __device__ TilePixel(const HaloTiling& t, int row) {
+    n = row % t.tile_images;
+    row /= t.tile_images;
     w = row % t.tile_width;
-    row /= t.tile_width;
-    h = row % t.tile_height;
-    n = row / t.tile_height;
+    h = row / t.tile_width;
   }
 };
 
@@ -174,7 +190,14 @@ struct TilePixel {
 __device__ inline int halo_pixel(const HaloProblem& p, const HaloTiling& t, int row) {
   if (row >= t.tile_pixels()) return 0;
   const TilePixel at(t, row);
-  return (at.n * t.halo_height + at.h * p.stride_h) * t.halo_width + at.w * p.stride_w;
+  return (at.h * p.stride_h * t.halo_width + at.w * p.stride_w) * t.tile_images + at.n;
+}
+
+// Number of output pixel (h, w) of image n in the array that takes it; -1 where there is none.
+__device__ inline int64_t stored_pixel(const HaloProblem& p, int n, int h, int w) {
+  if (n >= p.batch || h >= p.out_height || w >= p.out_width) return -1;
+  const int64_t image_row = int64_t{n} * p.store_height + h * p.store_step_h + p.store_first_h;
+  return image_row * p.store_width + w * p.store_step_w + p.store_first_w;
 }
 
 // Where a row's output channels start, as a pixel's number; -1 for rows that are no pixel.
@@ -182,10 +205,7 @@ __device__ inline int64_t stored_pixel(const HaloProblem& p, const HaloTiling& t
                                        const TilePlace& place, int row) {
   if (row >= t.tile_pixels()) return -1;
   const TilePixel at(t, row);
-  const int n = place.n + at.n, h = place.h + at.h, w = place.w + at.w;
-  if (n >= p.batch || h >= p.out_height || w >= p.out_width) return -1;
-  const int64_t image_row = int64_t{n} * p.store_height + h * p.store_step_h + p.store_first_h;
-  return image_row * p.store_width + w * p.store_step_w + p.store_first_w;
+  return stored_pixel(p, place.n + at.n, place.h + at.h, place.w + at.w);
 }
 
 #endif  // JAXDIRECT_HOPPER

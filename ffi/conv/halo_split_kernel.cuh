@@ -101,11 +101,7 @@ __device__ __forceinline__ void multiply_split_tiles(const HaloProblem& p, const
           held.release(rings, lane);  // of the slab before
           load_split(a[1], address, 1);
         } else {
-          if (walk.advance()) {
-            done.halo = halo.stage;
-            halo.advance(t.halo_stages);
-            if (slab + 1 < slabs) barrier_wait(rings.halo_full(halo.stage), halo.parity);
-          }
+          if (walk.advance()) next_halo(t, rings, lane, slab + 1 < slabs, halo);
           address = operand_row(rings.halo_at(halo.stage), pixel + walk.shift(), lane);
           load_split(a[0], address, 0);
         }

@@ -60,7 +60,7 @@ __device__ __forceinline__ void store_row(const float (&sums)[kColumns / 2], int
       transpose_quad(v, t);
       const int column = 32 * group + 8 * t;
       if (out != nullptr && column < columns) {
-        *reinterpret_cast<uint4*>(out + column) = make_uint4(v[0], v[1], v[2], v[3]);
+        store_vector(out + column, make_uint4(v[0], v[1], v[2], v[3]));
       }
     }
   } else {

@@ -1,13 +1,14 @@
 #pragma once
 
-// Warpgroup products with the left operand in registers, 64 rows, float32 sums:
+// Warpgroup products of 64 rows, float32 sums:
 //
 //   d[64, N] (+)= a[64, 32 bytes of depth] * b[depth, N]
 //
-// b lies in shared memory in rows of 128 bytes, in the copy engine's 128-byte swizzle. Either a row
-// holds consecutive depth of one column (depth-major), or 64 columns at one depth (column-major,
-// 16-bit types only). The accumulators of a thread: columns 8j + 2 (lane % 4) + {0, 1} of rows
-// lane / 4 and lane / 4 + 8 of its warp's 16 are d[4j + {0, 1}] and d[4j + {2, 3}].
+// a lies in registers, or as b does. b lies in shared memory in rows of 128 bytes, in the copy
+// engine's 128-byte swizzle. Either a row holds consecutive depth of one column (depth-major), or
+// 64 columns at one depth (column-major, 16-bit types only; a is always depth-major). The
+// accumulators of a thread: columns 8j + 2 (lane % 4) + {0, 1} of rows lane / 4 and lane / 4 + 8 of
+// its warp's 16 are d[4j + {0, 1}] and d[4j + {2, 3}].
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -40,6 +41,11 @@ __device__ __forceinline__ uint64_t operand_layout_64(uint32_t group_bytes,
 
 __device__ __forceinline__ uint64_t operand_at(uint64_t layout, uint32_t address) {
   return layout | (address & 0x3ffff) >> 4;
+}
+
+// An operand that many bytes on, within shared memory. Cheaper than operand_at in a loop.
+__device__ __forceinline__ uint64_t operand_moved(uint64_t operand, uint32_t bytes) {
+  return (operand & ~uint64_t{0xffffffff}) | (static_cast<uint32_t>(operand) + bytes / 16);
 }
 
 __device__ __forceinline__ void product_fence() {
@@ -91,30 +97,32 @@ __device__ __forceinline__ void settle(float (&d)[kCount]) {
   ", %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109" \
   ", %110, %111"
 
-#define JAXDIRECT_PRODUCT(shape_and_types, transpose, count, a_names, b_name, add_name)     \
+#define JAXDIRECT_PRODUCT(shape_and_types, flags, count, a_name, b_name, add_name, ...)     \
   asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, " add_name                             \
                ", 0;\n"                                                                     \
                "wgmma.mma_async.sync.aligned." shape_and_types " {" JAXDIRECT_NAMES_##count \
-               "}, "                                                                        \
-               "{" a_names "}, " b_name ", add, 1, 1" transpose ";\n}"                      \
+               "}, " a_name ", " b_name ", add, 1, 1" flags ";\n}"                          \
                : JAXDIRECT_SUMS_##count                                                     \
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)))
+               : __VA_ARGS__, "l"(b), "r"(static_cast<int>(add)))
+#define JAXDIRECT_REGISTERS "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3])
+#define JAXDIRECT_DESCRIPTOR "l"(a)
 
-// One width: its columns, and the instruction's operand numbers.
-#define JAXDIRECT_WIDTH(columns, ...)                                             \
-  if constexpr (kColumns == columns) {                                            \
-    if constexpr (std::is_same_v<T, Tf32>) {                                      \
-      static_assert(!kColumnMajor);                                               \
-      JAXDIRECT_PRODUCT("m64n" #columns "k8.f32.tf32.tf32", "", __VA_ARGS__);     \
-    } else if constexpr (std::is_same_v<T, __nv_bfloat16> && kColumnMajor) {      \
-      JAXDIRECT_PRODUCT("m64n" #columns "k16.f32.bf16.bf16", ", 1", __VA_ARGS__); \
-    } else if constexpr (std::is_same_v<T, __nv_bfloat16>) {                      \
-      JAXDIRECT_PRODUCT("m64n" #columns "k16.f32.bf16.bf16", ", 0", __VA_ARGS__); \
-    } else if constexpr (kColumnMajor) {                                          \
-      JAXDIRECT_PRODUCT("m64n" #columns "k16.f32.f16.f16", ", 1", __VA_ARGS__);   \
-    } else {                                                                      \
-      JAXDIRECT_PRODUCT("m64n" #columns "k16.f32.f16.f16", ", 0", __VA_ARGS__);   \
-    }                                                                             \
+// One width: its columns, how a is transposed (where it can be), the number of sums, the
+// instruction's operand names, and a's operands.
+#define JAXDIRECT_WIDTH(columns, a_flag, ...)                                            \
+  if constexpr (kColumns == columns) {                                                   \
+    if constexpr (std::is_same_v<T, Tf32>) {                                             \
+      static_assert(!kColumnMajor);                                                      \
+      JAXDIRECT_PRODUCT("m64n" #columns "k8.f32.tf32.tf32", "", __VA_ARGS__);            \
+    } else if constexpr (std::is_same_v<T, __nv_bfloat16> && kColumnMajor) {             \
+      JAXDIRECT_PRODUCT("m64n" #columns "k16.f32.bf16.bf16", a_flag ", 1", __VA_ARGS__); \
+    } else if constexpr (std::is_same_v<T, __nv_bfloat16>) {                             \
+      JAXDIRECT_PRODUCT("m64n" #columns "k16.f32.bf16.bf16", a_flag ", 0", __VA_ARGS__); \
+    } else if constexpr (kColumnMajor) {                                                 \
+      JAXDIRECT_PRODUCT("m64n" #columns "k16.f32.f16.f16", a_flag ", 1", __VA_ARGS__);   \
+    } else {                                                                             \
+      JAXDIRECT_PRODUCT("m64n" #columns "k16.f32.f16.f16", a_flag ", 0", __VA_ARGS__);   \
+    }                                                                                    \
   }
 
 // d = a * b, or d += a * b where `add`. Runs on its own: neither a nor d may be touched before a
@@ -124,16 +132,28 @@ __device__ __forceinline__ void multiply(float (&d)[kColumns / 2], const uint32_
                                          uint64_t b, bool add) {
   static_assert(kColumns == 32 || kColumns == 48 || kColumns == 64 || kColumns == 96 ||
                 kColumns == 128 || kColumns == 224);
-  JAXDIRECT_WIDTH(32, 16, "%16, %17, %18, %19", "%20", "%21")
-  JAXDIRECT_WIDTH(48, 24, "%24, %25, %26, %27", "%28", "%29")
-  JAXDIRECT_WIDTH(64, 32, "%32, %33, %34, %35", "%36", "%37")
-  JAXDIRECT_WIDTH(96, 48, "%48, %49, %50, %51", "%52", "%53")
-  JAXDIRECT_WIDTH(128, 64, "%64, %65, %66, %67", "%68", "%69")
-  JAXDIRECT_WIDTH(224, 112, "%112, %113, %114, %115", "%116", "%117")
+  JAXDIRECT_WIDTH(32, "", 16, "{%16, %17, %18, %19}", "%20", "%21", JAXDIRECT_REGISTERS)
+  JAXDIRECT_WIDTH(48, "", 24, "{%24, %25, %26, %27}", "%28", "%29", JAXDIRECT_REGISTERS)
+  JAXDIRECT_WIDTH(64, "", 32, "{%32, %33, %34, %35}", "%36", "%37", JAXDIRECT_REGISTERS)
+  JAXDIRECT_WIDTH(96, "", 48, "{%48, %49, %50, %51}", "%52", "%53", JAXDIRECT_REGISTERS)
+  JAXDIRECT_WIDTH(128, "", 64, "{%64, %65, %66, %67}", "%68", "%69", JAXDIRECT_REGISTERS)
+  JAXDIRECT_WIDTH(224, "", 112, "{%112, %113, %114, %115}", "%116", "%117", JAXDIRECT_REGISTERS)
+}
+
+// The same with a in shared memory, depth-major.
+template <typename T, int kColumns, bool kColumnMajor>
+__device__ __forceinline__ void multiply(float (&d)[kColumns / 2], uint64_t a, uint64_t b,
+                                         bool add) {
+  static_assert(kColumns == 64 || kColumns == 96 || kColumns == 128);
+  JAXDIRECT_WIDTH(64, ", 0", 32, "%32", "%33", "%34", JAXDIRECT_DESCRIPTOR)
+  JAXDIRECT_WIDTH(96, ", 0", 48, "%48", "%49", "%50", JAXDIRECT_DESCRIPTOR)
+  JAXDIRECT_WIDTH(128, ", 0", 64, "%64", "%65", "%66", JAXDIRECT_DESCRIPTOR)
 }
 
 #undef JAXDIRECT_WIDTH
 #undef JAXDIRECT_PRODUCT
+#undef JAXDIRECT_REGISTERS
+#undef JAXDIRECT_DESCRIPTOR
 #undef JAXDIRECT_NAMES_16
 #undef JAXDIRECT_NAMES_24
 #undef JAXDIRECT_NAMES_32
