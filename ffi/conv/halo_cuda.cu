@@ -2,6 +2,7 @@
 #include <map>
 #include <mutex>
 #include <tuple>
+#include <vector>
 
 #include "common/cuda.h"
 #include "conv/halo_kernel.cuh"
@@ -68,23 +69,29 @@ struct Choice {
   double cost = 0;
 };
 
-Part choose_part(const HaloCall& call, const Multiprocessors& gpu, int first_image, int images) {
+// What each kernel that can would do with some of the images.
+std::vector<Part> parts_of(const HaloCall& call, const Multiprocessors& gpu, int first_image,
+                           int images) {
   HaloProblem problem = call.problem;
   problem.batch = images;
-  Part best;
-  best.first_image = first_image;
-  best.images = images;
+  std::vector<Part> parts;
   for (const auto kernels : {std::span<const HaloKernel>(kKernels), direct_kernels()}) {
     for (const HaloKernel& kernel : kernels) {
       if (kernel.multiplicand != call.multiplicand || kernel.form != call.form) continue;
       HaloTiling tiling;
       if (!tile_halo(problem, kernel.variant, gpu, &tiling)) continue;
-      if (best.kernel != nullptr && tiling.cost >= best.tiling.cost) continue;
-      best.kernel = &kernel;
-      best.tiling = tiling;
+      parts.push_back({&kernel, tiling, first_image, images});
     }
   }
-  return best;
+  return parts;
+}
+
+Part choose_part(const HaloCall& call, const Multiprocessors& gpu, int first_image, int images) {
+  const std::vector<Part> parts = parts_of(call, gpu, first_image, images);
+  if (parts.empty()) return Part();
+  return *std::min_element(parts.begin(), parts.end(), [](const Part& a, const Part& b) {
+    return a.tiling.cost < b.tiling.cost;
+  });
 }
 
 Choice choose(const HaloCall& call, const Multiprocessors& gpu) {
@@ -266,6 +273,16 @@ HaloTiling plan_halo(const HaloCall& call) {
   HaloTiling tiling = choice.parts[0].tiling;
   tiling.cost = choice.cost;
   return tiling;
+}
+
+Status launch_halo_kernel(cudaStream_t stream, const HaloCall& call, int number) {
+  Multiprocessors gpu;
+  JAXDIRECT_RETURN_IF_ERROR(describe_gpu(&gpu));
+  return launch_part(stream, call, parts_of(call, gpu, 0, call.problem.batch)[number], gpu);
+}
+
+int count_halo_kernels(const HaloCall& call) {
+  return static_cast<int>(parts_of(call, Multiprocessors(), 0, call.problem.batch).size());
 }
 
 Status launch_halo(cudaStream_t stream, const HaloCall& call) {

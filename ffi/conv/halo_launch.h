@@ -68,6 +68,10 @@ struct HaloCall {
 
 Status launch_halo(cudaStream_t stream, const HaloCall& call);
 
+// For tests: the kernels that can, one by one.
+int count_halo_kernels(const HaloCall& call);
+Status launch_halo_kernel(cudaStream_t stream, const HaloCall& call, int number);
+
 // What launch_halo would choose for the first (or all) of the images on a GPU with 132
 // multiprocessors, at the cost of all of them; rows == 0 if nothing fits.
 HaloTiling plan_halo(const HaloCall& call);

@@ -6,14 +6,6 @@
 namespace jaxdirect::conv::checks {
 namespace {
 
-std::string describe(const Shape& s, FloatType type) {
-  return join("x [", s.batch, ", ", s.height, ", ", s.width, ", ", s.channels, "], filter [",
-              s.filter_height, ", ", s.filter_width, ", ", s.group_channels(), ", ", s.out_channels,
-              "], y ", s.out_height, " x ", s.out_width, ", stride ", s.stride_h, " ", s.stride_w,
-              ", pad ", s.pad_h, " ", s.pad_w, ", dilation ", s.dilation_h, " ", s.dilation_w,
-              ", groups ", s.groups, ", type ", static_cast<int>(type));
-}
-
 // Tensor cores round float32 to 11 bits unless told otherwise.
 double product_loss(FloatType type, Precision precision) {
 #ifdef JAXDIRECT_CUDA_MODULE
@@ -44,34 +36,6 @@ std::vector<T> draw(int64_t count, Values kind) {
     value = narrow<T>(kind == Values::kNormal ? normal(random_bits) : positive(random_bits));
   }
   return values;
-}
-
-// Calls body(x index, filter index, y index) for every product of the convolution.
-template <typename Body>
-void for_each_term(const Shape& s, const Body& body) {
-  const int64_t group_channels = s.group_channels();
-  for (int64_t n = 0; n < s.batch; ++n) {
-    for (int64_t p = 0; p < s.out_height; ++p) {
-      for (int64_t q = 0; q < s.out_width; ++q) {
-        for (int64_t u = 0; u < s.filter_height; ++u) {
-          const int64_t h = p * s.stride_h - s.pad_h + u * s.dilation_h;
-          if (h < 0 || h >= s.height) continue;
-          for (int64_t v = 0; v < s.filter_width; ++v) {
-            const int64_t w = q * s.stride_w - s.pad_w + v * s.dilation_w;
-            if (w < 0 || w >= s.width) continue;
-            for (int64_t c = 0; c < group_channels; ++c) {
-              for (int64_t k = 0; k < s.out_channels; ++k) {
-                const int64_t channel = k / s.group_out_channels() * group_channels + c;
-                body(((n * s.height + h) * s.width + w) * s.channels + channel,
-                     ((u * s.filter_width + v) * group_channels + c) * s.out_channels + k,
-                     ((n * s.out_height + p) * s.out_width + q) * s.out_channels + k);
-              }
-            }
-          }
-        }
-      }
-    }
-  }
 }
 
 template <typename T>
@@ -166,6 +130,14 @@ void check_type(Launcher& launcher, FloatType type, const ConvCase& is) {
 }
 
 }  // namespace
+
+std::string describe(const Shape& s, FloatType type) {
+  return join("x [", s.batch, ", ", s.height, ", ", s.width, ", ", s.channels, "], filter [",
+              s.filter_height, ", ", s.filter_width, ", ", s.group_channels(), ", ", s.out_channels,
+              "], y ", s.out_height, " x ", s.out_width, ", stride ", s.stride_h, " ", s.stride_w,
+              ", pad ", s.pad_h, " ", s.pad_w, ", dilation ", s.dilation_h, " ", s.dilation_w,
+              ", groups ", s.groups, ", type ", static_cast<int>(type));
+}
 
 void check_case(Launcher& launcher, FloatType type, const ConvCase& is) {
   switch (type) {

@@ -51,6 +51,12 @@ Spatial random_axis(int64_t most) {
 
 }  // namespace
 
+Shape square_shape(int64_t batch, int64_t side, int64_t channels, int64_t out_channels,
+                   int64_t taps, int64_t stride, int64_t pad, int64_t dilation) {
+  const Spatial axis = {side, taps, stride, pad, pad, dilation};
+  return shape_of(batch, axis, axis, channels, out_channels);
+}
+
 ConvCase random_case() {
   const int64_t groups = one_of({1, 1, 1, 2, 3});
   ConvCase is;
