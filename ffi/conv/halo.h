@@ -45,6 +45,9 @@ struct HaloTiling {
   // Where products read the halo through descriptors (halo_direct_kernel.cuh): a product's 64 rows
   // are a box too, and its groups of eight rows lie that many halo pixels apart.
   int product_height = 0, product_width = 0, group_step = 0;
+  // Columns of the image that a stride separates lie in planes of their own, and `halo_width` is
+  // that of one.
+  int planes = 1;
   bool resident =
       false;        // the filter stays in shared memory; the warpgroups have tiles of their own
   int rows = 0;     // accumulator rows of a tile, at least its pixels
@@ -55,6 +58,9 @@ struct HaloTiling {
   int store_bytes = 0;   // of results on their way
   double cost = 0;       // expected time, in clock ticks of one multiprocessor
 
+  constexpr int plane_pixels() const { return tile_images * halo_height * halo_width; }
+  // Planes start where the swizzle does.
+  constexpr int plane_bytes() const { return (plane_pixels() * kChunkBytes + 1023) / 1024 * 1024; }
   constexpr int tile_pixels() const { return tile_images * tile_height * tile_width; }
   constexpr int64_t blocks() const {
     return int64_t{1} * blocks_n * blocks_h * blocks_w * blocks_k;

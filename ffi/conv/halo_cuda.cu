@@ -169,12 +169,14 @@ Status encode_input(const HaloProblem& p, const void* in, const HaloKernel& kern
                     const HaloTiling& t, CUtensorMap* map) {
   const int value_bytes = kernel.variant.value_bytes;
   const int64_t pixel = int64_t{p.in_channels} * value_bytes, row = pixel * p.in_width;
-  TensorView view{.data = in,
-                  .type = input_type(kernel),
-                  .rank = 4,
-                  .extents = {p.in_channels, p.batch, p.in_width, p.in_height},
-                  .strides = {value_bytes, row * p.in_height, pixel, row},
-                  .box = {kChunkBytes / value_bytes, t.tile_images, t.halo_width, t.halo_height}};
+  TensorView view{
+      .data = in,
+      .type = input_type(kernel),
+      .rank = 4,
+      .extents = {p.in_channels, p.batch, p.in_width, p.in_height},
+      .strides = {value_bytes, row * p.in_height, pixel, row},
+      .box = {kChunkBytes / value_bytes, t.tile_images, t.halo_width * t.planes, t.halo_height},
+      .steps = {1, 1, t.planes, 1, 1}};
   return encode(view, map);
 }
 

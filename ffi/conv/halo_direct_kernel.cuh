@@ -201,13 +201,15 @@ __device__ __forceinline__ void multiply_direct(const HaloProblem& p, const Halo
 #pragma unroll
   for (int b = 0; b < kBlocks; ++b) {
     const int h = (first_block + b) / across * t.product_height * p.stride_h;
-    const int w = (first_block + b) % across * t.product_width * p.stride_w;
+    const int w = (first_block + b) % across * t.product_width;
     block_at[b] = (h * t.halo_width + w) * t.tile_images * kSwizzleRow;
   }
   const int chunk_values = kChunkBytes / static_cast<int>(sizeof(typename StoredAs<T>::Type));
   // The last chunk's second half may lie past the last channel.
   const bool half_chunk = (p.in_channels - 1) % chunk_values < chunk_values / 2;
-  const uint32_t tap_bytes = p.tap_step_w * t.tile_images * kSwizzleRow;
+  const uint32_t plane_bytes = t.plane_bytes();
+  const int plane_step = p.tap_step_w % t.planes;
+  const uint32_t pixel_step = p.tap_step_w / t.planes * t.tile_images * kSwizzleRow;
   const uint32_t row_bytes = p.tap_step_h * t.halo_width * t.tile_images * kSwizzleRow;
 
   RingPlace halo, filter;
@@ -231,10 +233,18 @@ __device__ __forceinline__ void multiply_direct(const HaloProblem& p, const Halo
       uint64_t window_row = operand_moved(halos, halo.stage * rings.halo_bytes);
       const bool half = half_chunk && chunk == chunks - 1;
       for (int i = 0; i < p.taps_h; ++i, window_row = operand_moved(window_row, row_bytes)) {
-        uint64_t window = window_row;
         // In the middle: the other then ends when this one is done with storing.
         if (kResident && chunk == chunks - 1 && i == p.taps_h / 2) turns.pass(lane);
-        for (int j = 0; j < p.taps_w; ++j, window = operand_moved(window, tap_bytes)) {
+        int plane = 0;
+        uint64_t column = window_row;
+        for (int j = 0; j < p.taps_w; ++j) {
+          const uint64_t window = operand_moved(column, plane * plane_bytes);
+          plane += plane_step;
+          column = operand_moved(column, pixel_step);
+          if (plane >= t.planes) {
+            plane -= t.planes;
+            column = operand_moved(column, t.tile_images * kSwizzleRow);
+          }
           if constexpr (!kResident) {
             barrier_wait(rings.filter_full(filter.stage), filter.parity);
             filter_stage = operand_moved(filters, filter.stage * rings.filter_bytes);

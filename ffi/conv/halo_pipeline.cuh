@@ -79,12 +79,15 @@ struct Rings {
 __device__ inline void fetch_halo(const CUtensorMap& x, const HaloProblem& p, const HaloTiling& t,
                                   const Rings& rings, const TilePlace& at, int chunks,
                                   int chunk_values, RingPlace& place) {
-  const uint32_t bytes = t.tile_images * t.halo_height * t.halo_width * kChunkBytes;
+  const uint32_t bytes = t.plane_pixels() * kChunkBytes;
   for (int chunk = 0; chunk < chunks; ++chunk) {
     barrier_wait(rings.halo_empty(place.stage), place.parity ^ 1);
-    barrier_expect(rings.halo_full(place.stage), bytes);
-    copy_tensor(rings.halo_at(place.stage), &x, rings.halo_full(place.stage), chunk * chunk_values,
-                at.n, at.w * p.stride_w + p.origin_w, at.h * p.stride_h + p.origin_h);
+    barrier_expect(rings.halo_full(place.stage), bytes * t.planes);
+    for (int plane = 0; plane < t.planes; ++plane) {
+      copy_tensor(rings.halo_at(place.stage) + plane * t.plane_bytes(), &x,
+                  rings.halo_full(place.stage), chunk * chunk_values, at.n,
+                  at.w * p.stride_w + p.origin_w + plane, at.h * p.stride_h + p.origin_h);
+    }
     place.advance(t.halo_stages);
   }
 }

@@ -6,7 +6,9 @@
 namespace jaxdirect::conv {
 namespace {
 
-constexpr int kMaxBox = 256;                           // the copy engine's, per axis
+// The copy engine's, per axis: what a copy spans, and steps between what it takes.
+constexpr int kMaxBox = 256;
+constexpr int kMaxStep = 8;
 constexpr int kStoreBytes = 2 * 2 * 64 * kChunkBytes;  // two places for each warpgroup
 constexpr int kMaxHaloStages = 8;
 constexpr int kMinFilterStages = 3;
@@ -50,12 +52,14 @@ bool complete(const HaloProblem& problem, const HaloVariant& variant, const Mult
       (t->tile_height - 1) * problem.stride_h + (problem.taps_h - 1) * problem.tap_step_h + 1;
   t->halo_width =
       (t->tile_width - 1) * problem.stride_w + (problem.taps_w - 1) * problem.tap_step_w + 1;
-  if (t->halo_height > kMaxBox || t->halo_width > kMaxBox || t->tile_images > kMaxBox) {
+  t->halo_width = ceil_div(t->halo_width, t->planes);
+  if (t->halo_height > kMaxBox || t->halo_width * t->planes > kMaxBox || t->tile_images > kMaxBox ||
+      t->planes > kMaxStep) {
     return false;
   }
   const int64_t halo_pixels = int64_t{1} * t->tile_images * t->halo_height * t->halo_width;
-  if (halo_pixels * kChunkBytes > gpu.shared_bytes) return false;
-  t->halo_bytes = ceil_div(static_cast<int>(halo_pixels) * kChunkBytes, 1024) * 1024;
+  if (halo_pixels * t->planes * kChunkBytes > gpu.shared_bytes) return false;
+  t->halo_bytes = t->planes * t->plane_bytes();
   t->filter_bytes =
       kChunkBytes / variant.value_bytes * variant.columns * variant.filter_value_bytes;
   if (variant.reading != HaloVariant::kMatrixLoads) t->store_bytes = kStoreBytes;
@@ -124,7 +128,7 @@ double cost_of(const HaloProblem& problem, const HaloVariant& variant, const Mul
   double products = ticks.products;
   if (t.filter_stages == kMinFilterStages) products *= kFewStages;
   // One stage cannot be filled while it is read.
-  if (t.halo_stages == 1 && chunks_of(problem, variant) > 1) products += ticks.halos;
+  if (t.halo_stages == 1) products += ticks.halos;
   return std::ceil(share) * (std::max(products, loads) + ticks.store + kTileTicks) + kStartTicks;
 }
 
@@ -138,8 +142,6 @@ bool tile_direct(const HaloProblem& problem, const HaloVariant& variant, const M
     for (const int height : {1, 8}) {
       if (height == 8 && images > 8) continue;
       const int width = 64 / images / height;
-      // A group of eight rows lies without gaps.
-      if (images != 8 && problem.stride_w != 1) continue;
       for (int across = 1; across <= products; ++across) {
         if (products % across != 0) continue;
         HaloTiling tiling;
@@ -148,12 +150,9 @@ bool tile_direct(const HaloProblem& problem, const HaloVariant& variant, const M
         tiling.tile_images = images;
         tiling.tile_height = height * products / across;
         tiling.tile_width = width * across;
+        tiling.planes = problem.stride_w;
         if (!complete(problem, variant, gpu, &tiling)) continue;
-        if (height == 8) {
-          tiling.group_step = problem.stride_h * tiling.halo_width * images;
-        } else {
-          tiling.group_step = images == 8 ? 8 * problem.stride_w : 8;
-        }
+        tiling.group_step = height == 1 ? 8 : problem.stride_h * tiling.halo_width * images;
         tiling.cost = cost_of(problem, variant, gpu, tiling);
         if (!found || tiling.cost < best->cost) *best = tiling;
         found = true;
