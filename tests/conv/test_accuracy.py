@@ -113,7 +113,7 @@ def convolutions(draw):
     return x, filters, strides, dilation, (low, high), groups, dtype
 
 
-@settings(max_examples=30, deadline=None, derandomize=True, database=None)
+@settings(max_examples=12 if ON_GPU else 30, deadline=None, derandomize=True, database=None)
 @given(convolutions())
 def test_drawn_convolutions_are_close_to_float64(case):
     x_shape, filter_shape, strides, dilation, (low, high), groups, dtype = case
