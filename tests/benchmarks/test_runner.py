@@ -7,7 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+
+from harness import worker  # noqa: E402
 
 # Cases are named for what they do; a torch case is measured by another process.
 SCRIPT = """
@@ -124,3 +129,31 @@ def test_options_that_need_a_file() -> None:
         done = run(*arguments)
         assert done.returncode == 2
         assert "--resume" in done.stderr
+
+
+def test_a_peers_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "torch.py").write_text("class cuda: is_available = staticmethod(lambda: False)\n")
+    (tmp_path / "fake_peer.py").write_text(
+        "import os\n"
+        "from harness import worker\n"
+        "def measure(job, case):\n"
+        "    return os._exit(3) if case['size'] == 2 else {'contenders': case['size']}\n"
+        "worker.serve('Fake', lambda: os.environ.get('WHY'), measure)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    cases = [{"name": f"torch/{size}", "size": size} for size in range(4)]
+
+    def found(**job: object) -> list:
+        given = {"device": "cpu", "deadline_s": 50, "cases": cases} | job
+        return list(worker.records(sys.executable, "fake_peer", given, "Fake"))
+
+    (first, record), (second, _), note = found()
+    assert (first, second) == ("torch/0", "torch/1")
+    assert record.pop("wall_s") >= 0
+    assert record == {"contenders": 0, "params": {"size": 0, "platform": "cpu"}}
+    assert note == ("NOTE", "Fake's process ended with code 3")
+    spent = "Fake's part of the budget is spent; --resume goes on"
+    assert found(deadline_s=-1) == [("NOTE", spent)]
+    assert found(device="cuda") == [("NOTE", "this PyTorch has no CUDA device")]
+    monkeypatch.setenv("WHY", "no Fake")
+    assert found() == [("NOTE", "no Fake")]
