@@ -14,10 +14,10 @@ def measure(job: dict[str, Any], case: dict[str, Any]) -> dict[str, Any]:
     """One pass of a layer."""
     import torch
 
-    what, problem = case["what"], make(case, job["small"])
-    found = peers_torch.measure(problem, [what], job["device"], job["rounds"])
+    problem = make(case, job["small"])
+    found = peers_torch.measure(problem, case["what"], job["device"], job["rounds"])
     versions = {"torch": torch.__version__, "cudnn": torch.backends.cudnn.version()}
-    return {"contenders": {"torch": found[what]}, "versions": versions}
+    return {"contenders": {"torch": found}, "versions": versions}
 
 
 if __name__ == "__main__":
