@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
 from harness.goals import geomean
+from harness.results import Results
 
 from . import ours
+from .benchmark import Conv
 from .cases import Case
 from .problem import Problem, make
 from .report import OURS, XLA, ratio
@@ -20,6 +22,26 @@ FULL, WINDOWS = "explicit", "no product"  # the second: its windows alone
 EXPLICIT = "im2win_explicit"
 
 Record = dict[str, Any]
+
+
+class Ablation(Conv):
+    """The same layers by the explicit form, whole and in parts."""
+
+    name = "conv_ablation"
+    peer = ""
+
+    def cases(self) -> Iterable[Case]:
+        return cases(self.platform == "cuda")
+
+    def contenders(self) -> tuple[Callable[..., Iterator[Contender]], tuple[str, ...]]:
+        return contenders, (WINDOWS,)
+
+    def judge(self, results: Results) -> None:
+        """Prints the tables, and keeps their means."""
+        for record in results.data["cases"].values():
+            derive(record, results.data["runs"][record["run"]]["small"])
+        lines, results.data["means"] = tables(results.data["cases"])
+        print("", *lines, sep="\n", flush=True)
 
 
 class Layer(Case):

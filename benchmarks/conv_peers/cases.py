@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from harness.budget import fits
-
 from .problem import MODES, PASSES
-from .shapes import CAUSAL, DEPTHWISE, TWELVE
+from .shapes import CAUSAL, DEPTHWISE, LAYERS, STEMS, STRIDED, TWELVE
 
 BATCHES = (128, 32, 1)
 WHOLE = ("forward", "training")
@@ -52,10 +50,15 @@ class Case:
         Most of it is cuDNN's choice of an algorithm, which the compiler makes one at a time.
         """
         if self.kind == "resnet50":
-            return 240
+            return 60
         if self.kind == "torch":
             return 0.9
-        return {"conv4": 5.0, "conv8": 4.0}.get(self.layer, 8.0 if self.what == "training" else 3)
+        if LAYERS[self.layer].depthwise:
+            return 10
+        if self.batch <= 8:
+            return 2.0 if self.mode == "bf16" else 0.7
+        large = {"conv4": 2.5, "conv7": 2.0, "conv8": 1.5}.get(self.layer, 1.0)
+        return large * (3.0 if self.mode == "bf16" else 1.2)
 
     def params(self) -> dict[str, Any]:
         """All that tells it from others, for its record."""
@@ -65,8 +68,8 @@ class Case:
 def gpu_cases() -> list[Case]:
     """The twelve layers in every batch, padding, mode and pass; depthwise ones; a ResNet-50."""
     cases = []
-    for batch in BATCHES:
-        for padding in ("valid", "same"):
+    for padding in ("valid", "same"):
+        for batch in BATCHES:
             tier = 0 if (batch, padding) == (128, "valid") else 2
             for layer in TWELVE:
                 cases += [
@@ -79,12 +82,26 @@ def gpu_cases() -> list[Case]:
     thin += [(CAUSAL.name, batch, "causal") for batch in (1, 2, 4, 8)]
     for name, batch, padding in thin:
         cases += [
-            Case(kind, name, batch, padding, "bf16", what)
+            Case(kind, name, batch, padding, mode, what)
+            for mode in ("bf16", "fp32")
             for what in WHOLE
             for kind in ("torch", "layer")
         ]
     cases.append(Case("resnet50", "resnet50", 128, "same", "bf16", "training"))
-    return ordered(cases)
+    return ordered([*cases, *small_cases()])
+
+
+def small_cases() -> list[Case]:
+    """Images in eights, and alone: where a kernel's tiles may be too few for the GPU."""
+    cases = []
+    for layer in (*TWELVE, *STRIDED):
+        padding = "same" if layer in STRIDED else "valid"
+        passes = ("forward", "wgrad") if layer.name in STEMS else PASSES
+        for mode in ("fp32", "bf16"):
+            cases += [Case("layer", layer.name, 8, padding, mode, what) for what in passes]
+            if layer in STRIDED:  # the twelve are there
+                cases.append(Case("layer", layer.name, 1, padding, mode, "forward"))
+    return cases
 
 
 def cpu_cases() -> list[Case]:
@@ -97,8 +114,11 @@ def cpu_cases() -> list[Case]:
 
 
 def ordered(cases: list[Case]) -> list[Case]:
-    """The core first; in each tier PyTorch, since it has a process of its own, then the layers."""
-    return sorted(cases, key=lambda case: (case.tier, case.kind != "torch"))
+    """The core first; in each tier PyTorch, since it has a process of its own, then the quickest.
+
+    Cases of one group stay together.
+    """
+    return sorted(cases, key=lambda case: (case.tier, case.kind != "torch", case.seconds))
 
 
-__all__ = ["BATCHES", "Case", "cpu_cases", "fits", "gpu_cases", "ordered"]
+__all__ = ["BATCHES", "Case", "cpu_cases", "gpu_cases", "ordered", "small_cases"]

@@ -15,6 +15,9 @@ from .problem import Problem
 # Axes of NHWC and HWIO in the order of the layouts' own letters.
 LAYOUTS = {"nhwc": ((0, 1, 2, 3), (0, 1, 2, 3)), "nchw": ((0, 3, 1, 2), (3, 2, 0, 1))}
 
+# Bytes of an array that is fetched whole: sooner done than a program is compiled that picks.
+WHOLE = 256 << 20
+
 
 def dtype(problem: Problem) -> Any:
     return jnp.bfloat16 if problem.mode == "bf16" else jnp.float32
@@ -41,10 +44,10 @@ class Operands:
         self.problem = problem
         self._made: dict[tuple[str, int, str], jax.Array] = {}
 
-    def warm_up(self, layouts: tuple[str, ...]) -> None:
+    def warm_up(self) -> None:
         """Makes the first set, in threads: most of its time is compilation."""
         with concurrent.futures.ThreadPoolExecutor(3) as pool:
-            list(pool.map(lambda o: [self.get(o, 0, layout) for layout in layouts], "xwy"))
+            list(pool.map(lambda operand: self.get(operand, 0), "xwy"))
 
     def get(self, operand: str, index: int, layout: str = "nhwc") -> jax.Array:
         """One operand of one set, always with H, in NHWC and HWIO or in NCHW and OIHW."""
@@ -86,6 +89,8 @@ def _take_between(array: jax.Array, slices: tuple[bool, ...], *index: Any) -> ja
 
 def fetch(array: jax.Array, index: tuple) -> np.ndarray:
     """Elements of an array on the device, as `sampled.Fetch` says."""
+    if array.nbytes <= WHOLE:
+        return np.asarray(np.asarray(array)[index], np.float32)
     if index[0] is Ellipsis:
         index = (slice(None),) * (array.ndim - len(index) + 1) + index[1:]
     slices = tuple(isinstance(i, slice) for i in index)

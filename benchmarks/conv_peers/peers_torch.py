@@ -28,27 +28,24 @@ def missing() -> str | None:
     return None
 
 
-def measure(problem: Problem, whats: list[str], device: str, rounds: int) -> dict[str, Any]:
-    """Records of some passes: seconds and errors, or what failed."""
+def measure(problem: Problem, what: str, device: str, rounds: int) -> dict[str, Any]:
+    """The record of a pass: seconds and errors, or what failed."""
     import torch
 
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = problem.mode != "fp32"
     torch.backends.cuda.matmul.allow_tf32 = problem.mode != "fp32"
     torch.manual_seed(0)
-    records: dict[str, Any] = {}
-    for what in whats:
-        try:
-            with torch.no_grad():
-                records[what] = _measure(problem, what, device, rounds)
-        except Exception as error:  # out of memory, or a convolution that it does not have
-            text = f"{type(error).__name__}: {error}"
-            key = "oom" if "out of memory" in text else "error"
-            records[what] = {key: text[:300]}
+    try:
+        with torch.no_grad():
+            return _measure(problem, what, device, rounds)
+    except Exception as error:  # out of memory, or a convolution that it does not have
+        text = f"{type(error).__name__}: {error}"
+        return {"oom" if "out of memory" in text else "error": text[:300]}
+    finally:
         gc.collect()
         if device == "cuda":
             torch.cuda.empty_cache()
-    return records
 
 
 def _operand(problem: Problem, operand: str, device: str) -> Any:

@@ -1,18 +1,15 @@
-"""Runs a case: layers with their rivals, PyTorch in its own process, a network's step."""
+"""Runs a case: a layer with its rivals, or a network's step."""
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import gc
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import jax
 from harness import programs as harness
-from harness import worker
 
 from . import operands, ours, programs, resnet
 from .cases import Case
@@ -44,8 +41,6 @@ class Context:
         platform: "cuda" or "cpu".
         without: contenders to leave out.
         again: the only contenders to measure, or none to measure all.
-        wanted: all cases that this process measures.
-        torch_python: the Python that PyTorch's process runs.
         rounds: of each timing, or None for the platform's number.
         small: tiny sizes, to check the logic.
         contenders: gives those of a layer.
@@ -55,13 +50,11 @@ class Context:
     platform: str
     without: set[str]
     again: set[str]
-    wanted: list[Case]
-    torch_python: str = sys.executable
     rounds: int | None = None
     small: bool = False
     contenders: Callable[[Context, Problem], Iterator[Contender]] = usual
     unchecked: tuple[str, ...] = ()
-    _group: Group | None = None
+    _operands: tuple[tuple, operands.Operands] | None = None
 
     def takes(self, name: str) -> bool:
         """Whether a contender takes part."""
@@ -71,72 +64,62 @@ class Context:
     def count(self) -> int:
         return self.rounds or (5 if self.platform == "cuda" else 21)
 
-    def group(self, case: Case) -> Group:
-        """The compiled programs of the case and of those beside it; the last group is kept."""
-        if self._group is None or self._group.key != case.group:
-            self._group = None
+    def operands(self, case: Case) -> operands.Operands:
+        """Those of the case's layer; the last ones are kept."""
+        if self._operands is None or self._operands[0] != case.group:
+            self._operands = None
             gc.collect()
-            self._group = Group(self, [c for c in self.wanted if c.group == case.group])
-        return self._group
+            made = operands.Operands(make(case.params(), self.small))
+            made.warm_up()
+            self._operands = case.group, made
+        return self._operands[1]
+
+    def sets(self, problem: Problem, what: str) -> int:
+        """How many sets of operands a pass goes through."""
+        return problem.copies(what) if self.platform == "cuda" else 2
 
 
-class Group:
-    """Cases that share their operands: the passes of a layer, compiled together.
+def compiled(ctx: Context, made: operands.Operands, what: str) -> list[harness.Program]:
+    """The contenders' programs of one pass."""
+    problem, found = made.problem, []
+    count = ctx.sets(problem, what)
+    for name, layout, function, options in ctx.contenders(ctx, problem):
+        if not ctx.takes(name):
+            continue
+        conv = programs.convolution(function, problem, layout, **options)
+        one = programs.one_pass(conv, problem, what, layout)
+        sets = made.sets(OPERANDS[what], count, layout)
+        refusals = ours.REFUSALS if name == OURS else ()
+        if ctx.platform == "cuda":
+            many, inputs = programs.rotated(one), [(sets,)]
+            program = harness.Program(name, many, inputs, calls=count, refusals=refusals)
+        else:
+            program = harness.Program(name, one, sets, refusals=refusals)
+        found.append(program)
+    compile_in_turn(found)
+    return found
 
-    Args:
-        ctx: the process.
-        cases: of one group.
-    """
 
-    def __init__(self, ctx: Context, cases: list[Case]):
-        self.key = cases[0].group
-        self.problem = make(cases[0].params(), ctx.small)
-        self.operands = operands.Operands(self.problem)
-        self.operands.warm_up(("nhwc", "nchw") if ctx.platform == "cuda" else ("nhwc",))
-        self.programs = {case.what: self._programs(ctx, case.what) for case in cases}
-        compile_in_turn([p for found in self.programs.values() for p in found])
-        with concurrent.futures.ThreadPoolExecutor(len(cases)) as pool:
-            list(pool.map(lambda what: self._accuracy(ctx, what), self.programs))
+def check(ctx: Context, made: operands.Operands, what: str, ready: list[harness.Program]) -> None:
+    """Errors of the last results of each program of a pass, in its record."""
+    checked = [p for p in ready if not p.failed() and p.name not in ctx.unchecked]
+    if not checked:
+        return
+    last = ctx.sets(made.problem, what) - 1
+    given = {o: made.get(o, last) for o in OPERANDS[what]}
+    wanted = samples(made.problem, RESULTS[what], given, operands.fetch)
 
-    def sets(self, ctx: Context, what: str) -> int:
-        return self.problem.copies(what) if ctx.platform == "cuda" else 2
+    def errors(program: harness.Program) -> dict[str, Any]:
+        layout = program.name.removeprefix("xla_") if program.name in XLA else "nhwc"
+        results = program.call(last)
+        results = results[-1] if program.calls > 1 else results
+        return {
+            r: wanted[r].errors(operands.fetch_result(y, wanted[r].index, layout, r))
+            for r, y in zip(RESULTS[what], results, strict=True)
+        }
 
-    def _programs(self, ctx: Context, what: str) -> list[harness.Program]:
-        found = []
-        for name, layout, function, options in ctx.contenders(ctx, self.problem):
-            if not ctx.takes(name):
-                continue
-            conv = programs.convolution(function, self.problem, layout, **options)
-            one = programs.one_pass(conv, self.problem, what, layout)
-            sets = self.operands.sets(OPERANDS[what], self.sets(ctx, what), layout)
-            refusals = ours.REFUSALS if name == OURS else ()
-            if ctx.platform == "cuda":
-                many, inputs = programs.rotated(one), [(sets,)]
-                program = harness.Program(name, many, inputs, calls=len(sets), refusals=refusals)
-            else:
-                program = harness.Program(name, one, sets, refusals=refusals)
-            found.append(program)
-        return found
-
-    def _accuracy(self, ctx: Context, what: str) -> None:
-        """Errors of the last results of each program of a pass, in its record."""
-        sets = self.sets(ctx, what)
-        given = {o: self.operands.get(o, sets - 1) for o in OPERANDS[what]}
-        wanted = samples(self.problem, RESULTS[what], given, operands.fetch)
-
-        def errors(program: harness.Program) -> dict[str, Any]:
-            layout = program.name.removeprefix("xla_") if program.name in XLA else "nhwc"
-            results = program.call(sets - 1)
-            results = results[-1] if program.calls > 1 else results
-            return {
-                r: wanted[r].errors(operands.fetch_result(y, wanted[r].index, layout, r))
-                for r, y in zip(RESULTS[what], results, strict=True)
-            }
-
-        for program in self.programs[what]:
-            if not program.failed() and program.name not in ctx.unchecked:
-                found = harness.guarded(program, lambda p=program: errors(p))
-                program.record["accuracy"] = found
+    for program in checked:
+        program.record["accuracy"] = harness.guarded(program, lambda p=program: errors(p))
 
 
 def compile_in_turn(ready: list[harness.Program]) -> None:
@@ -147,12 +130,12 @@ def compile_in_turn(ready: list[harness.Program]) -> None:
 
 def layer_case(ctx: Context, case: Case) -> dict[str, Any]:
     """Measures every contender of one pass of a layer."""
-    group = ctx.group(case)
-    problem, what = group.problem, case.what
-    ready = group.programs[what]
+    made, what = ctx.operands(case), case.what
+    problem, sets = made.problem, ctx.sets(made.problem, what)
+    ready = compiled(ctx, made, what)
+    check(ctx, made, what, ready)
     estimates = harness.estimates(ready)
     harness.time_all(ready, estimates, count=ctx.count, sync_s=SYNC_S[ctx.platform])
-    sets = group.sets(ctx, what)
     nbytes = sets * problem.nbytes(OPERANDS[what])
     for program in ready:
         if "memory_bytes" in program.record:
@@ -218,17 +201,3 @@ def resnet_case(ctx: Context, case: Case) -> dict[str, Any]:
     for program in ready:
         program.drop()
     return {"contenders": contenders}
-
-
-def torch_cases(
-    ctx: Context, cases: list[Case], deadline_s: float
-) -> Iterator[tuple[str, dict[str, Any] | str]]:
-    """Measures cases in a process that has no JAX: ("NOTE", text) or (name, record)."""
-    job = {
-        "device": ctx.platform,
-        "deadline_s": deadline_s,
-        "rounds": ctx.count,
-        "small": ctx.small,
-        "cases": [c.params() | {"name": c.name} for c in cases],
-    }
-    return worker.records(ctx.torch_python, "conv_peers.torch_worker", job, "PyTorch")

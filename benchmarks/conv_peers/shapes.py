@@ -60,6 +60,14 @@ TWELVE = (
 STEMS = ("conv1", "conv2", "conv3", "conv7")
 BODY = tuple(layer.name for layer in TWELVE if layer.name not in STEMS)
 
+# ResNet-50's 3 x 3 convolutions with a stride (version 1.5), the first of its last three stages.
+# Those without are conv9 to conv12 with padding "same".
+STRIDED = (
+    _square("res3", 128, 56, 128, 3, 2),
+    _square("res4", 256, 28, 256, 3, 2),
+    _square("res5", 512, 14, 512, 3, 2),
+)
+
 DEPTHWISE = (
     _depthwise("depthwise7x7", 256, 56, 7, 1),
     _depthwise("depthwise3x3", 256, 56, 3, 1),
@@ -67,7 +75,7 @@ DEPTHWISE = (
 )
 CAUSAL = Layer("causal4", 4096, 1, 8192, 4096, (1, 4), groups=4096, one_d=True)
 
-LAYERS = {layer.name: layer for layer in (*TWELVE, *DEPTHWISE, CAUSAL)}
+LAYERS = {layer.name: layer for layer in (*TWELVE, *STRIDED, *DEPTHWISE, CAUSAL)}
 
 
 def small(layer: Layer) -> Layer:

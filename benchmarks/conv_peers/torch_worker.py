@@ -1,49 +1,24 @@
-"""A process that measures PyTorch and nothing else.
-
-Reads one JSON object from stdin (device, deadline in seconds, rounds, small, cases) and writes
-lines: NOTE with a text, or RECORD with a JSON object of a case's name and its record.
-"""
+"""A process that measures PyTorch and nothing else; see `harness.worker`."""
 
 from __future__ import annotations
 
-import json
-import sys
-import time
 from typing import Any
+
+from harness import worker
 
 from . import peers_torch
 from .problem import make
 
 
-def main() -> None:
-    """Measures the cases in their order, until the deadline."""
-    begin = time.monotonic()
-    job: dict[str, Any] = json.load(sys.stdin)
-    if (why := peers_torch.missing()) is not None:
-        print(f"NOTE {why}", flush=True)
-        return
+def measure(job: dict[str, Any], case: dict[str, Any]) -> dict[str, Any]:
+    """One pass of a layer."""
     import torch
 
-    if job["device"] == "cuda" and not torch.cuda.is_available():
-        print("NOTE this PyTorch has no CUDA device", flush=True)
-        return
+    problem = make(case, job["small"])
+    found = peers_torch.measure(problem, case["what"], job["device"], job["rounds"])
     versions = {"torch": torch.__version__, "cudnn": torch.backends.cudnn.version()}
-    for case in job["cases"]:
-        if time.monotonic() - begin > job["deadline_s"]:
-            print("NOTE PyTorch's part of the budget is spent; --resume goes on", flush=True)
-            return
-        started = time.monotonic()
-        problem = make(case, job["small"])
-        what = case["what"]
-        found = peers_torch.measure(problem, [what], job["device"], job["rounds"])
-        record = {
-            "params": case | {"platform": job["device"]},
-            "contenders": {"torch": found[what]},
-            "versions": versions,
-            "wall_s": time.monotonic() - started,
-        }
-        print("RECORD " + json.dumps({"name": case["name"], "record": record}), flush=True)
+    return {"contenders": {"torch": found}, "versions": versions}
 
 
 if __name__ == "__main__":
-    main()
+    worker.serve("PyTorch", peers_torch.missing, measure)

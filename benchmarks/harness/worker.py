@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,3 +45,36 @@ def records(
             yield "NOTE", text
     if (code := process.wait()) != 0:
         yield "NOTE", f"{title}'s process ended with code {code}"
+
+
+def serve(
+    title: str,
+    missing: Callable[[], str | None],
+    measure: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]],
+) -> None:
+    """What such a module does: measures the job's cases in their order, until its deadline.
+
+    Args:
+        title: of the peer, for its notes.
+        missing: says why it cannot be measured, or None.
+        measure: `(job, case)` to what the case's record has of its own.
+    """
+    begin = time.monotonic()
+    job: dict[str, Any] = json.load(sys.stdin)
+    if (why := missing()) is not None:
+        print(f"NOTE {why}", flush=True)
+        return
+    import torch
+
+    if job["device"] == "cuda" and not torch.cuda.is_available():
+        print("NOTE this PyTorch has no CUDA device", flush=True)
+        return
+    for case in job["cases"]:
+        started = time.monotonic()
+        if started - begin > job["deadline_s"]:
+            print(f"NOTE {title}'s part of the budget is spent; --resume goes on", flush=True)
+            return
+        record = measure(job, case) | {"wall_s": time.monotonic() - started}
+        record["params"] = {k: v for k, v in case.items() if k != "name"}
+        record["params"]["platform"] = job["device"]
+        print("RECORD " + json.dumps({"name": case["name"], "record": record}), flush=True)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from harness.budget import fits
-
 from .problem import LAYERS, OPERATIONS
 from .shapes import EIGHT, SHAPES
 
@@ -148,4 +146,4 @@ def ordered(cases: list[Case]) -> list[Case]:
     return sorted(cases, key=key)
 
 
-__all__ = ["CORE", "EIGHT", "Case", "cpu_cases", "fits", "for_graphs", "gpu_cases", "ordered"]
+__all__ = ["CORE", "EIGHT", "Case", "cpu_cases", "for_graphs", "gpu_cases", "ordered"]

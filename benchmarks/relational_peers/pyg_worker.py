@@ -1,56 +1,31 @@
-"""A process that measures PyG and nothing else, so that neither library holds the other's memory.
-
-Reads one JSON object from stdin (device, deadline in seconds, cases) and writes lines: NOTE with
-a text, or RECORD with a JSON object of a case's name and its record.
-"""
+"""A process that measures PyG and nothing else; see `harness.worker`."""
 
 from __future__ import annotations
 
-import json
-import sys
-import time
+import functools
 from typing import Any
+
+from harness import worker
 
 from . import graphs, peers_pyg
 
+# Cases of a graph come one after another.
+_graph = functools.lru_cache(maxsize=1)(graphs.make)
 
-def main() -> None:
-    """Measures the cases in their order, until the deadline."""
-    begin = time.monotonic()
-    job: dict[str, Any] = json.load(sys.stdin)
-    if (why := peers_pyg.missing()) is not None:
-        print(f"NOTE {why}", flush=True)
-        return
+
+def measure(job: dict[str, Any], case: dict[str, Any]) -> dict[str, Any]:
+    """A layer, by all of PyG's that compute it."""
     import torch
     import torch_geometric
 
-    if job["device"] == "cuda" and not torch.cuda.is_available():
-        print("NOTE this PyTorch has no CUDA device", flush=True)
-        return
+    options = (case["features"], case["heads"], case["dtype"], job["device"])
+    contenders = {
+        which: peers_pyg.measure(which, _graph(case["graph"]), *options)
+        for which in peers_pyg.CLASSES[case["model"]]
+    }
     versions = {"torch": torch.__version__, "torch_geometric": torch_geometric.__version__}
-    name, graph = "", None
-    for case in job["cases"]:
-        if time.monotonic() - begin > job["deadline_s"]:
-            print("NOTE PyG's part of the budget is spent; --resume goes on", flush=True)
-            return
-        if case["graph"] != name:
-            graph, name = graphs.make(case["graph"]), case["graph"]
-        assert graph is not None
-        started = time.monotonic()
-        contenders = {
-            which: peers_pyg.measure(
-                which, graph, case["features"], case["heads"], case["dtype"], job["device"]
-            )
-            for which in peers_pyg.CLASSES[case["model"]]
-        }
-        record = {
-            "params": {k: v for k, v in case.items() if k != "name"} | {"platform": job["device"]},
-            "contenders": contenders,
-            "versions": versions,
-            "wall_s": time.monotonic() - started,
-        }
-        print("RECORD " + json.dumps({"name": case["name"], "record": record}), flush=True)
+    return {"contenders": contenders, "versions": versions}
 
 
 if __name__ == "__main__":
-    main()
+    worker.serve("PyG", peers_pyg.missing, measure)

@@ -1,16 +1,14 @@
-"""Runs a case: plans, layers with their rivals, and PyG in its own process."""
+"""Runs a case: a plan, or a layer with its rivals."""
 
 from __future__ import annotations
 
 import dataclasses
 import gc
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
-from harness import worker
 
 from . import device, graphs, ours, peers_jax
 from .cases import Case
@@ -28,7 +26,6 @@ class Context:
         rivals: whether plain-JAX rivals take part.
         without: contenders to leave out.
         again: the only contenders to measure, or none to measure all.
-        pyg_python: the Python that PyG's process runs.
         rounds: of each timing, or None for the platform's number.
     """
 
@@ -36,7 +33,6 @@ class Context:
     rivals: bool
     without: set[str]
     again: set[str]
-    pyg_python: str = sys.executable
     rounds: int | None = None
     _graph: graphs.Graph | None = None
     _plan: tuple[str, Any, dict[str, Any]] | None = None
@@ -146,12 +142,3 @@ def differences(programs: list[device.Program]) -> dict[str, float]:
         for name, program in ready.items()
         if name != REFERENCE
     }
-
-
-def pyg_cases(
-    ctx: Context, cases: list[Case], deadline_s: float
-) -> Iterator[tuple[str, dict[str, Any] | str]]:
-    """Measures cases in a process that has no JAX: ("NOTE", text) or (name, record)."""
-    wanted = [c.params() | {"name": c.name} for c in cases]
-    job = {"device": ctx.platform, "deadline_s": deadline_s, "cases": wanted}
-    return worker.records(ctx.pyg_python, "relational_peers.pyg_worker", job, "PyG")

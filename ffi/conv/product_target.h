@@ -3,8 +3,9 @@
 //
 // A band of windows is put in order for some channels at a time, so that it stays in the second-
 // level cache; blocks of the filter's panels stay in the first. kRows windows by one panel are in
-// registers over a block's depth. A band has all its columns or a share of them; either way a
-// result is summed in one order, by one thread.
+// registers over a block's depth; blocks' sums are added up, which rounds less than one long sum. A
+// band has all its columns or a share of them; either way a result is summed in one order, by one
+// thread.
 
 #include "conv/filter_target.h"
 
@@ -64,7 +65,7 @@ struct Rows {
   Runs runs;
   int64_t begin, count;  // of the depth, which `right` has
   const float* right;
-  float* sums;  // [kRows][kPanel], started from with `add`
+  float* sums;  // [kRows][kPanel]; with `add` those of the blocks before
   bool add;
   float* to = nullptr;  // else sums
 };
@@ -72,11 +73,7 @@ struct Rows {
 template <int kVectors>
 void multiply_rows(const Rows& work) {
   Tile<kRows, kVectors> tile;
-  if (work.add) {
-    tile.load_from(work.sums);
-  } else {
-    tile.clear();
-  }
+  tile.clear();
   const float* rows[kRows];
   std::copy_n(work.windows, kRows, rows);
   for (int64_t run = 0; run < work.runs.count; ++run) {
@@ -88,6 +85,7 @@ void multiply_rows(const Rows& work) {
       tile.add([&](int r) { return rows[r][k]; }, right);
     }
   }
+  if (work.add) tile.add_from(work.sums);
   tile.store_to(work.to == nullptr ? work.sums : work.to);
 }
 

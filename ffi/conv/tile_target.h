@@ -27,11 +27,11 @@ struct Tile {
       for (int v = 0; v < kVectors; ++v) sums[r][v] = Vec<float>{};
     }
   }
-  __attribute__((always_inline)) void load_from(const float* from) {
+  __attribute__((always_inline)) void add_from(const float* from) {
 #pragma GCC unroll 16
     for (int r = 0; r < kCount; ++r) {
 #pragma GCC unroll 2
-      for (int v = 0; v < kVectors; ++v) sums[r][v] = load(from + r * kPanel + v * kLane);
+      for (int v = 0; v < kVectors; ++v) sums[r][v] += load(from + r * kPanel + v * kLane);
     }
   }
   __attribute__((always_inline)) void store_to(float* to) const {

@@ -44,15 +44,12 @@ template <int kVectors>
 void add_windows(const float* base, const int64_t* starts, const float* right, int64_t count,
                  bool first, float* to) {
   Tile<kLongRows, kVectors> tile;
-  if (first) {
-    tile.clear();
-  } else {
-    tile.load_from(to);
-  }
+  tile.clear();
   for (int64_t i = 0; i < count; ++i, right += kPanel) {
     const float* left = base + starts[i];
     tile.add([&](int r) { return left[r]; }, right);
   }
+  if (!first) tile.add_from(to);
   tile.store_to(to);
 }
 

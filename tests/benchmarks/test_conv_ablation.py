@@ -23,7 +23,7 @@ def test_every_variant_is_a_contender(monkeypatch: pytest.MonkeyPatch, layer: st
     """As on a GPU; a CPU refuses the product's variants when they run."""
     monkeypatch.setattr(problem.Problem, "copies", lambda self, what: 2)
     (case,) = (c for c in ablation.cases(on_gpu=True) if c.layer == layer)
-    ctx = run.Context("cuda", set(), set(), [case], rounds=1, small=True)
+    ctx = run.Context("cuda", set(), set(), rounds=1, small=True)
     ctx.contenders, ctx.unchecked = ablation.contenders, (ablation.WINDOWS,)
     record = run.layer_case(ctx, case)
     found = record["contenders"]

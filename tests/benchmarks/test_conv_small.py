@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -93,7 +95,7 @@ def test_programs_do_every_call(monkeypatch, layer: str, padding: str, what: str
     stand_in(monkeypatch)
     monkeypatch.setattr(Problem, "copies", lambda self, what: 2)
     case = cases.Case("layer", layer, 128, padding, "fp32", what)
-    record = run.layer_case(run.Context("cuda", set(), set(), [case], rounds=1, small=True), case)
+    record = run.layer_case(run.Context("cuda", set(), set(), rounds=1, small=True), case)
     report.derive(record)
     found = record["contenders"]
     assert set(found) == {report.OURS, report.AUTO, *report.XLA}
@@ -123,7 +125,7 @@ def test_pytorch_computes_the_same(what: str) -> None:
     from conv_peers import peers_torch
 
     for layer, padding in (("conv4", "same"), ("conv9", "valid"), ("causal4", "causal")):
-        figures = peers_torch.measure(tiny(layer, padding), [what], "cpu", 1)[what]
+        figures = peers_torch.measure(tiny(layer, padding), what, "cpu", 1)
         assert report.worst_error(figures)[0] < 1e-5
 
 
@@ -146,7 +148,32 @@ def test_core_table_is_108_cases_and_fits_one_call() -> None:
     core = [c for c in cases.gpu_cases() if c.tier == 0]
     assert sum(c.kind == "layer" for c in core) == 108
     assert sum(c.seconds for c in core) < 560
-    assert len({c.name for c in cases.gpu_cases()}) == len(cases.gpu_cases())
+
+
+def test_cases_of_a_group_stand_together_and_quick_ones_first() -> None:
+    every = [c for c in cases.gpu_cases() if c.kind == "layer"]
+    assert len({c.name for c in every}) == len(every)
+    groups = [key for key, _ in itertools.groupby(every, key=lambda c: c.group)]
+    assert len(set(groups)) == len(groups)
+    rest = [c.seconds for c in every if c.tier == 2]
+    assert rest == sorted(rest)
+
+
+@pytest.mark.parametrize(
+    ("only", "count", "seconds"),
+    [
+        (r"^conv\d+/b32/valid/", 108, 250),
+        (r"^conv\d+/b1/valid/", 108, 130),
+        (r"^conv\d+/b128/same/", 108, 250),
+        (r"^depthwise.*/(forward|training)$", 12, 121),
+        (r"^causal4/b(1|2|4|8)/.*/training$", 8, 81),
+        (r"^(conv|res)\d+/b8/", 82, 120),
+    ],
+)
+def test_rows_that_issues_ask_for(only: str, count: int, seconds: float) -> None:
+    found = [c for c in cases.gpu_cases() if re.search(only, c.name)]
+    assert len(found) == count
+    assert sum(c.seconds for c in found) < seconds
 
 
 def test_goals_take_the_fastest_peer() -> None:
@@ -191,7 +218,7 @@ def test_the_network_is_the_same_in_both_layouts() -> None:
 def test_a_run_from_end_to_end(tmp_path: Path) -> None:
     output = tmp_path / "figures.json"
     command = [sys.executable, str(BENCHMARKS / "conv.py"), "--platform", "cpu", "--small"]
-    command += ["--rounds", "1", "--without", "torch", "--only", "^conv9/b8/"]
+    command += ["--rounds", "1", "--without", "torch", "--only", "^conv9/b8/valid/fp32/"]
     done = subprocess.run(
         [*command, "--output", str(output)],
         capture_output=True,

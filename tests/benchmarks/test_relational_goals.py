@@ -12,6 +12,7 @@ import pytest
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
+from harness.runner import fits  # noqa: E402
 from relational_peers import cases, device, goals, graphs, peers_jax, report  # noqa: E402
 from relational_peers.problem import Problem  # noqa: E402
 
@@ -66,9 +67,9 @@ def test_budget_keeps_time_for_what_matters_more() -> None:
     extra = next(c for c in core if c.tier == 1)
     later = core[core.index(extra) + 1 :]
     reserved = sum(c.seconds for c in later if c.tier == 0)
-    assert cases.fits(extra, later, reserved + extra.seconds + 1)
-    assert not cases.fits(extra, later, reserved)
-    assert cases.fits(core[0], core[1:], core[0].seconds)
+    assert fits(extra, later, reserved + extra.seconds + 1)
+    assert not fits(extra, later, reserved)
+    assert fits(core[0], core[1:], core[0].seconds)
     names = [c.name for c in cases.gpu_cases()]
     assert len(set(names)) == len(names)
 

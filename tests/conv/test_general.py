@@ -60,6 +60,17 @@ WRONG = {
     "precisions": ((LHS, RHS), {"precision": ("high", "high", "high")}),
     "result type": ((LHS, RHS), {"preferred_element_type": "int32"}),
     "no taps": ((LHS, RHS[:, :, :0]), {"padding": "VALID"}),
+    "negative strides": ((LHS, RHS), {"window_strides": (-1, 1)}),
+    "fractional padding": ((LHS, RHS), {"padding": ((0.5, 0), (0, 0))}),
+    "too much cut off": ((LHS, RHS), {"padding": ((-9, 0), (0, 0))}),
+    "transposed twice": ((LHS, RHS), {"lhs_dilation": (2,), "padding": ((0, 0), (0, 0))}),
+    "no transposition": ((LHS, RHS), {"lhs_dilation": (0, 1), "padding": ((0, 0), (0, 0))}),
+    "negative groups": ((LHS, RHS), {"feature_group_count": -2}),
+    "results by groups": ((LHS, RHS[:5, :3]), {"feature_group_count": 2}),
+    "results by batch groups": ((LHS, RHS[:5]), {"batch_group_count": 2}),
+    "complex result": ((LHS, RHS), {"preferred_element_type": "complex64"}),
+    "no layout": ((LHS, RHS), {"dimension_numbers": 3}),
+    "one array": ((LHS, None), {}),
     "no type": ((LHS, RHS), {"preferred_element_type": "float33"}),
 }
 
@@ -77,7 +88,8 @@ def test_refused_as_by_jax(name):
         assert type(raised.value) is type(expected.value)
         # The rest of some messages is a stack.
         assert str(raised.value).splitlines()[:1] == str(expected.value).splitlines()[:1]
-    if name not in ("zero strides", "dilation", "no taps"):  # which JAX refuses when it compiles
+    if name not in ("zero strides", "negative strides", "dilation", "transposed twice", "no taps"):
+        # JAX refuses those only when it compiles.
         with pytest.raises(type(expected.value)):
             jaxdirect.conv.explain(lhs, rhs, **arguments)
 
