@@ -4,12 +4,14 @@
 //
 //   sums[tap][k, c] = sum over a slice's pixels of y_bar[pixel, k] * x[pixel at tap, c]
 //
-// Depth is pixels, 16 a step: two runs of eight neighbours in a row of the image. The left operand,
+// Depth is pixels, 16 a step: two runs of eight neighbours in a row of the tile. The left operand,
 // y_bar transposed, comes into registers by ldmatrix once a step and serves every tap. The right
 // one is x in the halo tile, channels contiguous: the descriptor's start is the first run moved by
 // the tap, its group step the way to the second run. So x and y_bar are read once for all taps of
 // a group, where an implicit product reads x once a tap. Pixels past the image's edge are zeros of
 // y_bar.
+//
+// Of 96 channels of x the second 64 lie in a block of their own, half of it zeros.
 //
 // Warpgroup g has rows of k from 64 g (row_blocks == 2), or half of the taps. Bytes: x * groups *
 // column_blocks + y_bar * groups * chunks, from L2 for the most part; floor: operations.
@@ -30,14 +32,17 @@ struct WgradWork {
   int chunk, column_block, group, slice, first_tile, end_tile;
 
   __device__ explicit WgradWork(const WgradTiling& t) {
-    int item = blockIdx.x % t.items();
-    slice = blockIdx.x / t.items();
-    group = item % t.groups;
-    item /= t.groups;
-    column_block = item % t.column_blocks;
-    chunk = item / t.column_blocks;
-    first_tile = static_cast<int>(int64_t{t.tiles()} * slice / t.slices);
-    end_tile = static_cast<int>(int64_t{t.tiles()} * (slice + 1) / t.slices);
+    int place = blockIdx.x;
+    const int items = t.chunks * t.column_blocks;
+    for (group = 0; place >= items * t.group[group].slices; ++group) {
+      place -= items * t.group[group].slices;
+    }
+    column_block = place % t.column_blocks;
+    chunk = place / t.column_blocks % t.chunks;
+    slice = place / items;
+    const int slices = t.group[group].slices;
+    first_tile = static_cast<int>(int64_t{t.tiles()} * slice / slices);
+    end_tile = static_cast<int>(int64_t{t.tiles()} * (slice + 1) / slices);
   }
 };
 
@@ -79,7 +84,7 @@ __device__ inline void fetch_wgrad_tiles(const CUtensorMap& x, const CUtensorMap
                                          const WgradProblem& p, const WgradTiling& t,
                                          const WgradWork& work, const WgradStages& stages) {
   const WgradGroup& group = t.group[work.group];
-  const uint32_t halo_bytes = t.tile_images * t.halo_height * t.halo_width * kSwizzleRow;
+  const uint32_t x_block = t.halo_pixels() * kSwizzleRow;
   const uint32_t y_block = t.tile_pixels() * kSwizzleRow;
   RingPlace place;
   for (int tile = work.first_tile; tile < work.end_tile; ++tile) {
@@ -88,13 +93,16 @@ __device__ inline void fetch_wgrad_tiles(const CUtensorMap& x, const CUtensorMap
     const int n = tile / t.blocks_w / t.blocks_h * t.tile_images;
     const uint32_t full = stages.full(place.stage);
     barrier_wait(stages.empty(place.stage), place.parity ^ 1);
-    barrier_expect(full, halo_bytes + t.row_blocks * y_block);
-    copy_tensor(stages.halo(place.stage), &x, full, work.chunk * kWgradBlock,
-                w * p.stride_w - p.pad_w + group.origin_w,
-                h * p.stride_h - p.pad_h + group.origin_h, n);
+    barrier_expect(full, t.x_blocks() * x_block + t.row_blocks * y_block);
+    for (int block = 0; block < t.x_blocks(); ++block) {
+      copy_tensor(stages.halo(place.stage) + block * (t.halo_bytes / t.x_blocks()), &x, full,
+                  work.chunk * t.columns + block * kWgradBlock, n,
+                  w * p.stride_w - p.pad_w + group.origin_w,
+                  h * p.stride_h - p.pad_h + group.origin_h);
+    }
     for (int block = 0; block < t.row_blocks; ++block) {
       copy_tensor(stages.y(place.stage) + block * (t.y_bytes / t.row_blocks), &y, full,
-                  (work.column_block * t.row_blocks + block) * kWgradBlock, w, h, n);
+                  (work.column_block * t.row_blocks + block) * kWgradBlock, n, w, h);
     }
     place.advance(t.stages);
   }
@@ -102,11 +110,9 @@ __device__ inline void fetch_wgrad_tiles(const CUtensorMap& x, const CUtensorMap
 
 // The halo's pixel of a run's first pixel.
 __device__ inline int run_pixel(const WgradTiling& t, int run) {
-  const int pixel = run * kRun;
+  const int pixel = run * kRun, row = t.tile_width * t.tile_images;
   if (pixel >= t.tile_pixels()) return 0;  // zeros of y_bar
-  const int w = pixel % t.tile_width, h = pixel / t.tile_width % t.tile_height;
-  const int n = pixel / t.tile_width / t.tile_height;
-  return (n * t.halo_height + h) * t.halo_width + w;
+  return pixel / row * t.halo_width * t.tile_images + pixel % row;
 }
 
 // Writes a warpgroup's sums of the tap at `place`: 64 rows of k from `row_block`, kColumns of c
@@ -120,7 +126,7 @@ __device__ __forceinline__ void store_tap(const float (&sums)[kColumns / 2], con
   const int tap = work.slice * t.taps + t.tap[place].number;
 #pragma unroll
   for (int j = 0; j < kColumns / 2; ++j) {
-    const int c = work.chunk * kWgradBlock + column + j / 4 * 8 + lane % 4 * 2 + j % 2;
+    const int c = work.chunk * t.columns + column + j / 4 * 8 + lane % 4 * 2 + j % 2;
     const int row = k + j / 2 % 2 * 8;
     if (c < p.channels && row < p.out_channels) {
       partial[(int64_t{tap} * p.channels + c) * p.out_channels + row] = sums[j];
@@ -140,14 +146,15 @@ __device__ inline void give_stages_back(const WgradWork& work, const Stages& sta
 }
 
 // One warpgroup: kTaps taps from place `first` on, 64 rows of k from `row_block`.
-template <typename T, int kTaps>
+template <typename T, int kColumns, int kTaps>
 __device__ __forceinline__ void multiply_taps(const WgradProblem& p, const WgradTiling& t,
                                               const WgradWork& work, const WgradStages& stages,
                                               const uint32_t* runs, int first, int row_block,
                                               float* partial) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
   const int steps = t.steps();
-  float sums[kTaps][kWgradBlock / 2];
+  const uint32_t x_block = t.halo_bytes / t.x_blocks();
+  float sums[kTaps][kColumns / 2];
 #pragma unroll
   for (auto& tap : sums) {
 #pragma unroll
@@ -172,12 +179,12 @@ __device__ __forceinline__ void multiply_taps(const WgradProblem& p, const Wgrad
         const int step = pair + s;
         load_transposed(a[s], y + step * 2 * kRun * kSwizzleRow);
         const uint32_t run = runs[step];
-        const uint64_t layout = operand_layout((run >> 16) * kSwizzleRow, 16);
+        const uint64_t layout = operand_layout((run >> 16) * kSwizzleRow, x_block);
         const uint32_t at = halo + (run & 0xffff) * kSwizzleRow;
         product_fence();
 #pragma unroll
         for (int i = 0; i < kTaps; ++i) {
-          multiply<T, kWgradBlock, true>(sums[i], a[s], operand_at(layout, at + shift[i]), true);
+          multiply<T, kColumns, true>(sums[i], a[s], operand_at(layout, at + shift[i]), true);
         }
         product_commit();
         product_wait<1>();
@@ -194,13 +201,22 @@ __device__ __forceinline__ void multiply_taps(const WgradProblem& p, const Wgrad
 #pragma unroll
   for (int i = 0; i < kTaps; ++i) {
     settle(sums[i]);
-    store_tap<kWgradBlock>(sums[i], p, t, work, first + i, row_block, 0, partial);
+    store_tap<kColumns>(sums[i], p, t, work, first + i, row_block, 0, partial);
+  }
+}
+
+// The same for a number of taps that is not known ahead.
+template <typename T, int kColumns, int kTaps, typename... Args>
+__device__ __forceinline__ void multiply_share(int count, const Args&... args) {
+  if constexpr (kTaps > 0) {
+    if (count == kTaps) return multiply_taps<T, kColumns, kTaps>(args...);
+    multiply_share<T, kColumns, kTaps - 1>(count, args...);
   }
 }
 
 #endif  // JAXDIRECT_HOPPER
 
-template <typename T>
+template <typename T, int kColumns>
 __global__ void __launch_bounds__(kThreads, 1)
     wgrad_slices(const __grid_constant__ CUtensorMap x, const __grid_constant__ CUtensorMap y,
                  float* partial, const __grid_constant__ WgradProblem p,
@@ -241,21 +257,10 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
   take_registers<232>();
   const WgradShare share(t, work, group);
-  const int first = share.first, row_block = share.row_block;
-  switch (share.count) {
-    case 5:
-      return multiply_taps<T, 5>(p, t, work, stages, runs, first, row_block, partial);
-    case 4:
-      return multiply_taps<T, 4>(p, t, work, stages, runs, first, row_block, partial);
-    case 3:
-      return multiply_taps<T, 3>(p, t, work, stages, runs, first, row_block, partial);
-    case 2:
-      return multiply_taps<T, 2>(p, t, work, stages, runs, first, row_block, partial);
-    case 1:
-      return multiply_taps<T, 1>(p, t, work, stages, runs, first, row_block, partial);
-    default:
-      return give_stages_back(work, stages, t.stages);
-  }
+  if (share.count == 0) return give_stages_back(work, stages, t.stages);
+  constexpr int kTaps = kColumns == kWgradBlock ? kWgradTapsAtOnce : kWgradTapsOf96;
+  multiply_share<T, kColumns, kTaps>(share.count, p, t, work, stages, runs, share.first,
+                                     share.row_block, partial);
 #endif
 }
 

@@ -11,7 +11,7 @@ Status launch_wgrad_split(cudaStream_t stream, const CUtensorMap& x, const CUten
   JAXDIRECT_RETURN_IF_CUDA_ERROR(
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, t.shared_bytes()),
       kOp);
-  kernel<<<t.items() * t.slices, kThreads, t.shared_bytes(), stream>>>(x, y, partial, p, t);
+  kernel<<<t.blocks(), kThreads, t.shared_bytes(), stream>>>(x, y, partial, p, t);
   JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaPeekAtLastError(), kOp);
   return Status::ok();
 }
