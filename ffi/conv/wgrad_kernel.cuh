@@ -25,6 +25,9 @@
 
 namespace jaxdirect::conv {
 
+inline constexpr int kStoreBytes = 96 * (kWgradBlock + 4) * 4;  // of a warpgroup, in store_tap
+inline constexpr int kStoreBarrier = 1;  // of both warpgroups; each one's follow
+
 #if JAXDIRECT_HOPPER
 
 // A block's item and slice, and the tiles of the slice.
@@ -41,8 +44,9 @@ struct WgradWork {
     chunk = place / t.column_blocks % t.chunks;
     slice = place / items;
     const int slices = t.group[group].slices;
-    first_tile = static_cast<int>(int64_t{t.tiles()} * slice / slices);
-    end_tile = static_cast<int>(int64_t{t.tiles()} * (slice + 1) / slices);
+    const int least = t.tiles() / slices, more = t.tiles() % slices;
+    first_tile = slice * least + min(slice, more);
+    end_tile = first_tile + least + (slice < more);
   }
 };
 
@@ -80,14 +84,15 @@ struct WgradStages {
   __device__ uint32_t empty(int stage) const { return full(stage) + 8; }
 };
 
+// Tiles first to end - 1 of the slice's.
 __device__ inline void fetch_wgrad_tiles(const CUtensorMap& x, const CUtensorMap& y,
                                          const WgradProblem& p, const WgradTiling& t,
-                                         const WgradWork& work, const WgradStages& stages) {
+                                         const WgradWork& work, const WgradStages& stages,
+                                         RingPlace& place, int first, int end) {
   const WgradGroup& group = t.group[work.group];
   const uint32_t x_block = t.halo_pixels() * kSwizzleRow;
   const uint32_t y_block = t.tile_pixels() * kSwizzleRow;
-  RingPlace place;
-  for (int tile = work.first_tile; tile < work.end_tile; ++tile) {
+  for (int tile = first; tile < end; ++tile) {
     const int w = tile % t.blocks_w * t.tile_width;
     const int h = tile / t.blocks_w % t.blocks_h * t.tile_height;
     const int n = tile / t.blocks_w / t.blocks_h * t.tile_images;
@@ -116,23 +121,40 @@ __device__ inline int run_pixel(const WgradTiling& t, int run) {
 }
 
 // Writes a warpgroup's sums of the tap at `place`: 64 rows of k from `row_block`, kColumns of c
-// from `column` of the block's on.
+// from `column` of the block's on. A thread has eight rows of a column apart, and memory wants whole
+// lines: they go by way of shared memory, where columns are four words longer than their rows of k,
+// so that neither writes nor reads meet in a bank.
 template <int kColumns>
 __device__ __forceinline__ void store_tap(const float (&sums)[kColumns / 2], const WgradProblem& p,
                                           const WgradTiling& t, const WgradWork& work, int place,
-                                          int row_block, int column, float* partial) {
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
-  const int k = (work.column_block * t.row_blocks + row_block) * kWgradBlock + warp * 16 + lane / 4;
-  const int tap = work.slice * t.taps + t.tap[place].number;
+                                          int row_block, int column, uint32_t shared,
+                                          float* partial) {
+  constexpr int kQuads = kWgradBlock / 4, kPitch = (kWgradBlock + 4) * 4;
+  const int thread = threadIdx.x % 128, lane = thread % 32, group = threadIdx.x / 128;
+  const uint32_t to = shared + group * kStoreBytes;
+  sync_threads(kStoreBarrier + 1 + group, 128);  // the tap before is read
 #pragma unroll
   for (int j = 0; j < kColumns / 2; ++j) {
-    const int c = work.chunk * t.columns + column + j / 4 * 8 + lane % 4 * 2 + j % 2;
-    const int row = k + j / 2 % 2 * 8;
-    if (c < p.channels && row < p.out_channels) {
-      partial[(int64_t{tap} * p.channels + c) * p.out_channels + row] = sums[j];
-    }
+    const int c = j / 4 * 8 + lane % 4 * 2 + j % 2;
+    const int row = thread / 32 * 16 + lane / 4 + j / 2 % 2 * 8;
+    asm volatile("st.shared.f32 [%0], %1;" ::"r"(to + c * kPitch + row * 4), "f"(sums[j])
+                 : "memory");
+  }
+  sync_threads(kStoreBarrier + 1 + group, 128);
+  const int quad = thread % kQuads;
+  const int k = (work.column_block * t.row_blocks + row_block) * kWgradBlock + quad * 4;
+  const int first = work.chunk * t.columns + column;
+  const int tap = work.slice * t.taps + t.tap[place].number;
+  float* at = partial + (int64_t{tap} * p.channels + first) * p.out_channels + k;
+#pragma unroll
+  for (int c = thread / kQuads; c < kColumns; c += 128 / kQuads) {
+    if (first + c >= p.channels || k >= p.out_channels) break;
+    store_vector(at + int64_t{c} * p.out_channels, load_vector(to + c * kPitch + quad * 16));
   }
 }
+
+// Before store_tap takes the stages' memory. Of both warpgroups.
+__device__ __forceinline__ void finish_products() { sync_threads(kStoreBarrier, 128 * kConsumers); }
 
 // A warpgroup without taps only gives stages back.
 template <typename Stages>
@@ -143,6 +165,7 @@ __device__ inline void give_stages_back(const WgradWork& work, const Stages& sta
     if (threadIdx.x % 32 == 0) barrier_arrive(stages.empty(place.stage));
     place.advance(count);
   }
+  finish_products();
 }
 
 // One warpgroup: kTaps taps from place `first` on, 64 rows of k from `row_block`.
@@ -198,10 +221,11 @@ __device__ __forceinline__ void multiply_taps(const WgradProblem& p, const Wgrad
     place.advance(t.stages);
   }
   product_wait<0>();
+  finish_products();
 #pragma unroll
   for (int i = 0; i < kTaps; ++i) {
     settle(sums[i]);
-    store_tap<kColumns>(sums[i], p, t, work, first + i, row_block, 0, partial);
+    store_tap<kColumns>(sums[i], p, t, work, first + i, row_block, 0, stages.data, partial);
   }
 }
 
@@ -226,12 +250,16 @@ __global__ void __launch_bounds__(kThreads, 1)
   __shared__ uint32_t runs[64];  // by step: the first run's pixel, and from it to the second's
   const WgradStages stages(t, shared);
   const WgradWork work(t);
-  if (threadIdx.x == 0) {
+  RingPlace place;
+  const int early = min(work.first_tile + t.stages, work.end_tile);
+  if (threadIdx.x == 128 * kConsumers) {
     for (int i = 0; i < t.stages; ++i) {
       barrier_init(stages.full(i), 1);
       barrier_init(stages.empty(i), kConsumerWarps);
     }
     barrier_init_fence();
+    // The first tiles are on their way while the other threads prepare.
+    fetch_wgrad_tiles(x, y, p, t, work, stages, place, work.first_tile, early);
   }
   if (threadIdx.x < t.steps()) {
     const int from = run_pixel(t, 2 * threadIdx.x), to = run_pixel(t, 2 * threadIdx.x + 1);
@@ -252,7 +280,9 @@ __global__ void __launch_bounds__(kThreads, 1)
   const int group = warpgroup();
   if (group == kConsumers) {
     give_registers<40>();
-    if (threadIdx.x == 128 * kConsumers) fetch_wgrad_tiles(x, y, p, t, work, stages);
+    if (threadIdx.x == 128 * kConsumers) {
+      fetch_wgrad_tiles(x, y, p, t, work, stages, place, early, work.end_tile);
+    }
     return;
   }
   take_registers<232>();

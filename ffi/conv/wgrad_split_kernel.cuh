@@ -282,13 +282,15 @@ __device__ __forceinline__ void multiply_split_taps(const WgradProblem& p, const
   } else {
     multiply_three_parts(sums, shift, t, work, stages, runs);
   }
+  finish_products();
 #pragma unroll
   for (int i = 0; i < Sums::kTaps; ++i) {
-    store_tap<kWgradBlock>(sums.taps[i], p, t, work, share.first + i, share.row_block, 0, partial);
+    store_tap<kWgradBlock>(sums.taps[i], p, t, work, share.first + i, share.row_block, 0,
+                           stages.data, partial);
   }
   if constexpr (Sums::kHalf) {
     store_tap<kWgradBlock / 2>(sums.half, p, t, work, share.middle, share.row_block, share.column,
-                               partial);
+                               stages.data, partial);
   }
 }
 
