@@ -83,6 +83,26 @@ __device__ __forceinline__ void copy_tensor(uint32_t to, const CUtensorMap* map,
       : "memory");
 }
 
+__device__ __forceinline__ void store_tensor(const CUtensorMap* map, uint32_t from, int c0, int c1,
+                                             int c2) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.global.shared::cta.tile.bulk_group [%0, {%2, %3, %4}], [%1];" ::"l"(
+          map),
+      "r"(from), "r"(c0), "r"(c1), "r"(c2)
+      : "memory");
+}
+
+// Stores of the thread since the last commit are a group.
+__device__ __forceinline__ void store_commit() {
+  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+
+// Waits until all but so many of the thread's groups have read what they store.
+template <int kLeft>
+__device__ __forceinline__ void store_wait() {
+  asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(kLeft) : "memory");
+}
+
 // Waits for that many threads; barrier 0 is __syncthreads's.
 __device__ __forceinline__ void sync_threads(int barrier, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
@@ -109,16 +129,6 @@ __device__ __forceinline__ void store_vector(void* to, const uint4& v) {
   asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(v.x), "r"(v.y), "r"(v.z),
                "r"(v.w)
                : "memory");
-}
-
-// 16 bytes from shared memory.
-__device__ __forceinline__ uint4 load_vector(uint32_t from) {
-  uint4 v;
-  asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "r"(from)
-               : "memory");
-  return v;
 }
 
 // Stores four 8 x 8 matrices of 16-bit values; addresses as for load_matrices.

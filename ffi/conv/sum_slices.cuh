@@ -15,8 +15,8 @@
 
 namespace jaxdirect::conv {
 
-inline constexpr int kSumColumns = 32;  // at least
-inline constexpr int kSumRows = 16;     // at most
+inline constexpr int kSumColumns = 32;   // at least
+inline constexpr int kSumRows = 16;      // at most
 inline constexpr int kSumThreads = 256;  // of few rows
 
 // How many slices there are of the value at `place`.

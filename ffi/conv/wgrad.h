@@ -25,6 +25,7 @@ inline constexpr int kWgradTapsAtOnce = 5;  // of a warpgroup, of 64 channels
 inline constexpr int kWgradTapsOf96 = 4;    // the same of 96 channels
 inline constexpr int kRun = 8;              // neighbouring pixels; a step of depth is two runs
 inline constexpr int kWgradBlock = 64;      // channels in a row of shared memory
+inline constexpr int kStoreBox = 32;        // channels c and k that one copy takes to memory
 
 struct WgradProblem {
   int batch = 0, height = 0, width = 0, channels = 0;
@@ -49,7 +50,7 @@ struct WgradTiling {
   int halo_height = 1, halo_width = 1;
   int runs = 1;
   int blocks_n = 1, blocks_h = 1, blocks_w = 1;
-  int row_blocks = 1;  // 64-channel blocks of k: 2, or 1 and the warpgroups share the taps
+  int row_blocks = 1;         // 64-channel blocks of k: 2, or 1 and the warpgroups share the taps
   int columns = kWgradBlock;  // channels c
   int stages = 2;
   int halo_bytes = 0, y_bytes = 0;  // of one stage; the halo in all its parts
@@ -83,9 +84,13 @@ struct WgradTiling {
     for (int g = 0; g < groups; ++g) slices_of_all += group[g].slices;
     return chunks * column_blocks * slices_of_all;
   }
-  constexpr int shared_bytes() const {
-    return stages * (halo_bytes + y_bytes) + raw_stages * raw_bytes + 1024 + 1024;
+  // Stages, and later two taps' sums of each of two warpgroups.
+  constexpr int data_bytes() const {
+    const int sums = 4 * columns * kWgradBlock * 4;
+    const int pixels = stages * (halo_bytes + y_bytes) + raw_stages * raw_bytes;
+    return pixels > sums ? pixels : sums;
   }
+  constexpr int shared_bytes() const { return data_bytes() + 1024 + 1024; }
 };
 
 // Whether the kernel takes it; if so, how. `parts` of float32 values, or 1 for 16-bit values.

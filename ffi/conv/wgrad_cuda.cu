@@ -110,30 +110,43 @@ Status encode_operands(const Args& args, const Work& plan, CUtensorMapDataType t
                       y_box, y);
 }
 
+Status encode_sums(const Args& args, const WgradTiling& t, CUtensorMap* map) {
+  const int64_t row = args.shape.out_channels * int64_t{sizeof(float)};
+  const TensorView view{
+      .data = args.workspace,
+      .type = CU_TENSOR_MAP_DATA_TYPE_FLOAT32,
+      .rank = 3,
+      .extents = {args.shape.out_channels, args.shape.channels, int64_t{t.taps} * t.slices},
+      .strides = {sizeof(float), row, row * args.shape.channels},
+      .box = {kStoreBox, kStoreBox, 1}};
+  return encode(view, map);
+}
+
 template <typename T>
 Status launch_16_bits(cudaStream_t stream, const CUtensorMap& x, const CUtensorMap& y,
-                      const WgradProblem& p, const WgradTiling& t, float* partial) {
+                      const CUtensorMap& sums, const WgradProblem& p, const WgradTiling& t) {
   const auto kernel = t.columns == kWgradBlock ? wgrad_slices<T, kWgradBlock> : wgrad_slices<T, 96>;
   JAXDIRECT_RETURN_IF_CUDA_ERROR(
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, t.shared_bytes()),
       kOp);
-  kernel<<<t.blocks(), kThreads, t.shared_bytes(), stream>>>(x, y, partial, p, t);
+  kernel<<<t.blocks(), kThreads, t.shared_bytes(), stream>>>(x, y, sums, p, t);
   JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaPeekAtLastError(), kOp);
   return Status::ok();
 }
 
 template <typename T>
 Status launch(cudaStream_t stream, const Args& args, const Work& plan, CUtensorMapDataType type) {
-  CUtensorMap x, y;
+  CUtensorMap x, y, sums;
   JAXDIRECT_RETURN_IF_ERROR(encode_operands(args, plan, type, &x, &y));
-  float* partial = static_cast<float*>(args.workspace);
+  JAXDIRECT_RETURN_IF_ERROR(encode_sums(args, plan.tiling, &sums));
   if constexpr (std::is_same_v<T, float>) {
-    JAXDIRECT_RETURN_IF_ERROR(launch_wgrad_split(stream, x, y, plan.problem, plan.tiling, partial));
+    JAXDIRECT_RETURN_IF_ERROR(launch_wgrad_split(stream, x, y, sums, plan.problem, plan.tiling));
   } else {
-    JAXDIRECT_RETURN_IF_ERROR(launch_16_bits<T>(stream, x, y, plan.problem, plan.tiling, partial));
+    JAXDIRECT_RETURN_IF_ERROR(launch_16_bits<T>(stream, x, y, sums, plan.problem, plan.tiling));
   }
-  return sum_uneven_slices<T>(stream, partial, SlicesOfTaps(args.shape, plan.tiling),
-                              args.shape.filter_size(), args.filter);
+  return sum_uneven_slices<T>(stream, static_cast<const float*>(args.workspace),
+                              SlicesOfTaps(args.shape, plan.tiling), args.shape.filter_size(),
+                              args.filter);
 }
 
 }  // namespace

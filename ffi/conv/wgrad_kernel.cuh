@@ -25,7 +25,6 @@
 
 namespace jaxdirect::conv {
 
-inline constexpr int kStoreBytes = 96 * (kWgradBlock + 4) * 4;  // of a warpgroup, in store_tap
 inline constexpr int kStoreBarrier = 1;  // of both warpgroups; each one's follow
 
 #if JAXDIRECT_HOPPER
@@ -75,7 +74,7 @@ struct WgradStages {
     data = (shared_address(shared) + 1023) / 1024 * 1024;
     halo_bytes = t.halo_bytes;
     stage_bytes = t.halo_bytes + t.y_bytes;
-    barriers = data + t.stages * stage_bytes;
+    barriers = data + t.data_bytes();
   }
 
   __device__ uint32_t halo(int stage) const { return data + stage * stage_bytes; }
@@ -121,40 +120,46 @@ __device__ inline int run_pixel(const WgradTiling& t, int run) {
 }
 
 // Writes a warpgroup's sums of the tap at `place`: 64 rows of k from `row_block`, kColumns of c
-// from `column` of the block's on. A thread has eight rows of a column apart, and memory wants whole
-// lines: they go by way of shared memory, where columns are four words longer than their rows of k,
-// so that neither writes nor reads meet in a bank.
+// from `column` of the block's on. `turn`: which of two buffers; taps take turns. They go by way of
+// shared memory in boxes of 32 x 32, swizzled, so that memory sees whole lines and the writes of a
+// warp, eight rows of four columns, meet in no bank.
 template <int kColumns>
-__device__ __forceinline__ void store_tap(const float (&sums)[kColumns / 2], const WgradProblem& p,
+__device__ __forceinline__ void store_tap(const float (&sums)[kColumns / 2], const CUtensorMap& map,
                                           const WgradTiling& t, const WgradWork& work, int place,
-                                          int row_block, int column, uint32_t shared,
-                                          float* partial) {
-  constexpr int kQuads = kWgradBlock / 4, kPitch = (kWgradBlock + 4) * 4;
-  const int thread = threadIdx.x % 128, lane = thread % 32, group = threadIdx.x / 128;
-  const uint32_t to = shared + group * kStoreBytes;
-  sync_threads(kStoreBarrier + 1 + group, 128);  // the tap before is read
+                                          int row_block, int column, uint32_t shared, int turn) {
+  constexpr int kBoxBytes = kStoreBox * kSwizzleRow;
+  const int group = warpgroup(), thread = threadIdx.x % 128, lane = thread % 32;
+  const uint32_t from = shared + (2 * group + turn) * t.columns * kWgradBlock * 4;
+  if (thread == 0) store_wait<1>();  // the buffer is read
+  sync_threads(kStoreBarrier + 1 + group, 128);
 #pragma unroll
   for (int j = 0; j < kColumns / 2; ++j) {
     const int c = j / 4 * 8 + lane % 4 * 2 + j % 2;
     const int row = thread / 32 * 16 + lane / 4 + j / 2 % 2 * 8;
-    asm volatile("st.shared.f32 [%0], %1;" ::"r"(to + c * kPitch + row * 4), "f"(sums[j])
-                 : "memory");
+    const uint32_t at = (c / kStoreBox * 2 + row / kStoreBox) * kBoxBytes +
+                        c % kStoreBox * kSwizzleRow + (row % kStoreBox / 4 ^ c % 8) * 16 +
+                        row % 4 * 4;
+    asm volatile("st.shared.f32 [%0], %1;" ::"r"(from + at), "f"(sums[j]) : "memory");
   }
+  copy_engine_fence();
   sync_threads(kStoreBarrier + 1 + group, 128);
-  const int quad = thread % kQuads;
-  const int k = (work.column_block * t.row_blocks + row_block) * kWgradBlock + quad * 4;
-  const int first = work.chunk * t.columns + column;
-  const int tap = work.slice * t.taps + t.tap[place].number;
-  float* at = partial + (int64_t{tap} * p.channels + first) * p.out_channels + k;
-#pragma unroll
-  for (int c = thread / kQuads; c < kColumns; c += 128 / kQuads) {
-    if (first + c >= p.channels || k >= p.out_channels) break;
-    store_vector(at + int64_t{c} * p.out_channels, load_vector(to + c * kPitch + quad * 16));
+  if (thread != 0) return;
+  const int k = (work.column_block * t.row_blocks + row_block) * kWgradBlock;
+  const int c = work.chunk * t.columns + column;
+  for (int box = 0; box < 2 * kColumns / kStoreBox; ++box) {
+    store_tensor(&map, from + box * kBoxBytes, k + box % 2 * kStoreBox, c + box / 2 * kStoreBox,
+                 work.slice * t.taps + t.tap[place].number);
   }
+  store_commit();
 }
 
 // Before store_tap takes the stages' memory. Of both warpgroups.
 __device__ __forceinline__ void finish_products() { sync_threads(kStoreBarrier, 128 * kConsumers); }
+
+// Behind the last store_tap: shared memory must stay until it is read.
+__device__ __forceinline__ void finish_stores() {
+  if (threadIdx.x % 128 == 0) store_wait<0>();
+}
 
 // A warpgroup without taps only gives stages back.
 template <typename Stages>
@@ -170,10 +175,9 @@ __device__ inline void give_stages_back(const WgradWork& work, const Stages& sta
 
 // One warpgroup: kTaps taps from place `first` on, 64 rows of k from `row_block`.
 template <typename T, int kColumns, int kTaps>
-__device__ __forceinline__ void multiply_taps(const WgradProblem& p, const WgradTiling& t,
+__device__ __forceinline__ void multiply_taps(const CUtensorMap& sums_map, const WgradTiling& t,
                                               const WgradWork& work, const WgradStages& stages,
-                                              const uint32_t* runs, int first, int row_block,
-                                              float* partial) {
+                                              const uint32_t* runs, int first, int row_block) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
   const int steps = t.steps();
   const uint32_t x_block = t.halo_bytes / t.x_blocks();
@@ -225,8 +229,9 @@ __device__ __forceinline__ void multiply_taps(const WgradProblem& p, const Wgrad
 #pragma unroll
   for (int i = 0; i < kTaps; ++i) {
     settle(sums[i]);
-    store_tap<kColumns>(sums[i], p, t, work, first + i, row_block, 0, stages.data, partial);
+    store_tap<kColumns>(sums[i], sums_map, t, work, first + i, row_block, 0, stages.data, i % 2);
   }
+  finish_stores();
 }
 
 // The same for a number of taps that is not known ahead.
@@ -243,7 +248,7 @@ __device__ __forceinline__ void multiply_share(int count, const Args&... args) {
 template <typename T, int kColumns>
 __global__ void __launch_bounds__(kThreads, 1)
     wgrad_slices(const __grid_constant__ CUtensorMap x, const __grid_constant__ CUtensorMap y,
-                 float* partial, const __grid_constant__ WgradProblem p,
+                 const __grid_constant__ CUtensorMap sums, const __grid_constant__ WgradProblem p,
                  const __grid_constant__ WgradTiling t) {
 #if JAXDIRECT_HOPPER
   extern __shared__ char shared[];
@@ -289,8 +294,8 @@ __global__ void __launch_bounds__(kThreads, 1)
   const WgradShare share(t, work, group);
   if (share.count == 0) return give_stages_back(work, stages, t.stages);
   constexpr int kTaps = kColumns == kWgradBlock ? kWgradTapsAtOnce : kWgradTapsOf96;
-  multiply_share<T, kColumns, kTaps>(share.count, p, t, work, stages, runs, share.first,
-                                     share.row_block, partial);
+  multiply_share<T, kColumns, kTaps>(share.count, sums, t, work, stages, runs, share.first,
+                                     share.row_block);
 #endif
 }
 

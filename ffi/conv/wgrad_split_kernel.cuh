@@ -270,11 +270,11 @@ __device__ __forceinline__ void multiply_three_parts(Sums& sums, const TapShifts
 }
 
 template <int kParts, typename Sums>
-__device__ __forceinline__ void multiply_split_taps(const WgradProblem& p, const WgradTiling& t,
-                                                    const WgradWork& work,
+__device__ __forceinline__ void multiply_split_taps(const CUtensorMap& sums_map,
+                                                    const WgradTiling& t, const WgradWork& work,
                                                     const WgradSplitStages& stages,
-                                                    const WgradRuns& runs, const SplitShare& share,
-                                                    float* partial) {
+                                                    const WgradRuns& runs,
+                                                    const SplitShare& share) {
   const TapShifts<Sums> shift(t, share);
   Sums sums;
   if constexpr (kParts == 2) {
@@ -285,13 +285,14 @@ __device__ __forceinline__ void multiply_split_taps(const WgradProblem& p, const
   finish_products();
 #pragma unroll
   for (int i = 0; i < Sums::kTaps; ++i) {
-    store_tap<kWgradBlock>(sums.taps[i], p, t, work, share.first + i, share.row_block, 0,
-                           stages.data, partial);
+    store_tap<kWgradBlock>(sums.taps[i], sums_map, t, work, share.first + i, share.row_block, 0,
+                           stages.data, i % 2);
   }
   if constexpr (Sums::kHalf) {
-    store_tap<kWgradBlock / 2>(sums.half, p, t, work, share.middle, share.row_block, share.column,
-                               stages.data, partial);
+    store_tap<kWgradBlock / 2>(sums.half, sums_map, t, work, share.middle, share.row_block,
+                               share.column, stages.data, Sums::kTaps % 2);
   }
+  finish_stores();
 }
 
 // The same for a share that is not known ahead.
@@ -314,7 +315,8 @@ __device__ __forceinline__ void multiply_share(const SplitShare& share, const Ar
 template <int kParts>
 __global__ void __launch_bounds__(kThreads, 1)
     wgrad_split_slices(const __grid_constant__ CUtensorMap x, const __grid_constant__ CUtensorMap y,
-                       float* partial, const __grid_constant__ WgradProblem p,
+                       const __grid_constant__ CUtensorMap sums,
+                       const __grid_constant__ WgradProblem p,
                        const __grid_constant__ WgradTiling t) {
 #if JAXDIRECT_HOPPER
   extern __shared__ char shared[];
@@ -335,7 +337,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
   take_registers<kConsumerRegisters>();
   const SplitShare share(t, work, group);
-  multiply_share<kParts>(share, p, t, work, stages, runs, share, partial);
+  multiply_share<kParts>(share, sums, t, work, stages, runs, share);
 #endif
 }
 

@@ -35,7 +35,7 @@ struct WgradSplitStages {
     raw_bytes = t.raw_bytes;
     stages = t.stages;
     raw_data = data + t.stages * stage_bytes;
-    barriers = raw_data + t.raw_stages * t.raw_bytes;
+    barriers = data + t.data_bytes();
   }
 
   __device__ uint32_t halo(int stage) const { return data + stage * stage_bytes; }

@@ -102,7 +102,8 @@ bool tile_split(const Shape& s, WgradTiling* best) {
   const int64_t least =
       std::min<int64_t>((pixels + kSlicePixels - 1) / kSlicePixels, best->tiles());
   const int64_t most = std::clamp<int64_t>(kSliceBytes / (s.filter_size() * 4), 1, best->tiles());
-  choose_slices(s, group_costs(*best).data(), static_cast<int>(least), static_cast<int>(most), best);
+  choose_slices(s, group_costs(*best).data(), static_cast<int>(least), static_cast<int>(most),
+                best);
   return true;
 }
 

@@ -38,8 +38,8 @@ bool group_taps(const Shape& s, WgradTiling* t) {
   std::stable_sort(taps.begin(), taps.end(), [](const Tap& a, const Tap& b) {
     return std::pair(a.grid_h, a.grid_w) < std::pair(b.grid_h, b.grid_w);
   });
-  const int most = (t->columns > kWgradBlock ? kWgradTapsOf96 : kWgradTapsAtOnce) *
-                   (t->row_blocks == 1 ? 2 : 1);
+  const int most =
+      (t->columns > kWgradBlock ? kWgradTapsOf96 : kWgradTapsAtOnce) * (t->row_blocks == 1 ? 2 : 1);
   t->taps = static_cast<int>(taps.size());
   t->groups = 0;
   int reach_h = 0, reach_w = 0;
@@ -95,7 +95,8 @@ void set_blocks(const Shape& s, WgradTiling* t) {
 }
 
 void choose_slices(const Shape& s, const double* group_cost, int least, int most, WgradTiling* t) {
-  constexpr int kMaxWaves = 64;
+  constexpr int kMoreWaves = 3;
+  constexpr double kBlock = 8000;  // ticks of a block's beginning and end
   const int items = t->chunks * t->column_blocks;
   most = std::max(least, std::min({most, t->tiles(), 4 * kMultiprocessors}));
   // Ticks to write and to add the sums of one slice of one tap.
@@ -113,7 +114,7 @@ void choose_slices(const Shape& s, const double* group_cost, int least, int most
   };
   int blocks = t->groups * least * items;
   t->cost = 0;
-  for (int waves = ceil_div(blocks, kMultiprocessors), last = waves + kMaxWaves; waves <= last;
+  for (int waves = ceil_div(blocks, kMultiprocessors), last = waves + kMoreWaves; waves <= last;
        ++waves) {
     // The slowest blocks get shorter while there is room; more waves begin where fewer ended.
     bool room = true;
@@ -124,7 +125,7 @@ void choose_slices(const Shape& s, const double* group_cost, int least, int most
       ++slices[g];
       blocks += items;
     }
-    double cost = waves * (block_cost(slowest()) + 3000);
+    double cost = waves * (block_cost(slowest()) + kBlock);
     for (int g = 0; g < t->groups; ++g) cost += sums * slices[g] * t->group[g].count;
     if (t->cost == 0 || cost < t->cost) {
       t->cost = cost;
@@ -171,50 +172,38 @@ std::set<int> extents(int whole, int most) {
   return found;
 }
 
-// The best tile of an item that is given.
-bool choose_tile(const Shape& s, WgradTiling* best) {
-  bool found = false;
-  double best_cost = 0;
-  const WgradTiling item = *best;
-  for (int images = 1; images < 2 * s.batch && images <= 64; images *= 2) {
-    const int runs_of = kRun / std::min(images, kRun);  // a row of the tile is whole runs
-    std::set<int> widths;
-    for (const int width : extents(static_cast<int>(s.out_width), kMaxPixels)) {
-      widths.insert(round_up(width, runs_of));
-    }
-    for (const int width : widths) {
-      for (const int height :
-           extents(static_cast<int>(s.out_height), kMaxPixels / (width * images))) {
-        WgradTiling t = item;
-        t.tile_images = images;
-        t.tile_height = height;
-        t.tile_width = width;
-        if (!complete(s, &t)) continue;
-        const auto costs = group_costs(t);
-        double cost = 0;
-        for (int g = 0; g < t.groups; ++g) cost += costs[g];
-        if (found && cost >= best_cost) continue;
-        best_cost = cost;
-        *best = t;
-        found = true;
-      }
-    }
-  }
-  return found;
-}
-
 bool tile_16_bits(const Shape& s, WgradTiling* best) {
   bool found = false;
+  const auto consider = [&](WgradTiling t) {
+    if (!complete(s, &t)) return;
+    choose_slices(s, group_costs(t).data(), 1, t.tiles(), &t);
+    if (found && t.cost >= best->cost) return;
+    *best = t;
+    found = true;
+  };
+  // The sides of a tile, of an item that is given.
+  const auto consider_sides = [&](WgradTiling t, int images, int width) {
+    t.tile_images = images;
+    t.tile_width = width;
+    for (const int height :
+         extents(static_cast<int>(s.out_height), kMaxPixels / (width * images))) {
+      t.tile_height = height;
+      consider(t);
+    }
+  };
   for (const int columns : {kWgradBlock, 96}) {
     for (int row_blocks = 1; row_blocks <= (s.out_channels > kWgradBlock ? 2 : 1); ++row_blocks) {
-      WgradTiling t;
-      t.columns = columns;
-      t.row_blocks = row_blocks;
-      if (!choose_tile(s, &t)) continue;
-      choose_slices(s, group_costs(t).data(), 1, t.tiles(), &t);
-      if (found && t.cost >= best->cost) continue;
-      *best = t;
-      found = true;
+      WgradTiling item;
+      item.columns = columns;
+      item.row_blocks = row_blocks;
+      for (int images = 1; images < 2 * s.batch && images <= 64; images *= 2) {
+        const int whole_runs = kRun / std::min(images, kRun);  // in a row of the tile
+        std::set<int> widths;
+        for (const int width : extents(static_cast<int>(s.out_width), kMaxPixels)) {
+          widths.insert(round_up(width, whole_runs));
+        }
+        for (const int width : widths) consider_sides(item, images, width);
+      }
     }
   }
   return found;
