@@ -70,8 +70,7 @@ struct WgradTiling {
 
   constexpr int tile_pixels() const { return tile_images * tile_height * tile_width; }
   constexpr int halo_pixels() const { return tile_images * halo_height * halo_width; }
-  // Of 16-bit values an even number, so that two steps' operands can take turns.
-  constexpr int steps() const { return parts > 1 ? (runs + 1) / 2 : (runs + 3) / 4 * 2; }
+  constexpr int steps() const { return (runs + 1) / 2; }
   constexpr int line_runs() const {
     const int line = flat ? (tile_height - 1) * halo_width + tile_width : tile_width;
     return (line * tile_images + kRun - 1) / kRun;
@@ -79,10 +78,10 @@ struct WgradTiling {
   constexpr int x_blocks() const { return (columns + kWgradBlock - 1) / kWgradBlock; }
   constexpr int tiles() const { return blocks_n * blocks_h * blocks_w; }
   constexpr int items() const { return chunks * column_blocks * groups; }
-  constexpr int blocks() const {
-    int slices_of_all = 0;
-    for (int g = 0; g < groups; ++g) slices_of_all += group[g].slices;
-    return chunks * column_blocks * slices_of_all;
+  constexpr int slices_of_all() const {
+    int sum = 0;
+    for (int g = 0; g < groups; ++g) sum += group[g].slices;
+    return sum;
   }
   // Stages, and later two taps' sums of each of two warpgroups.
   constexpr int data_bytes() const {

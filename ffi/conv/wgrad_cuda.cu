@@ -129,7 +129,8 @@ Status launch_16_bits(cudaStream_t stream, const CUtensorMap& x, const CUtensorM
   JAXDIRECT_RETURN_IF_CUDA_ERROR(
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, t.shared_bytes()),
       kOp);
-  kernel<<<t.blocks(), kThreads, t.shared_bytes(), stream>>>(x, y, sums, p, t);
+  const dim3 grid(t.column_blocks, t.chunks, t.slices_of_all());
+  kernel<<<grid, kThreads, t.shared_bytes(), stream>>>(x, y, sums, p, t);
   JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaPeekAtLastError(), kOp);
   return Status::ok();
 }

@@ -34,14 +34,10 @@ struct WgradWork {
   int chunk, column_block, group, slice, first_tile, end_tile;
 
   __device__ explicit WgradWork(const WgradTiling& t) {
-    int place = blockIdx.x;
-    const int items = t.chunks * t.column_blocks;
-    for (group = 0; place >= items * t.group[group].slices; ++group) {
-      place -= items * t.group[group].slices;
-    }
-    column_block = place % t.column_blocks;
-    chunk = place / t.column_blocks % t.chunks;
-    slice = place / items;
+    column_block = blockIdx.x;
+    chunk = blockIdx.y;
+    slice = blockIdx.z;
+    for (group = 0; slice >= t.group[group].slices; ++group) slice -= t.group[group].slices;
     const int slices = t.group[group].slices;
     const int least = t.tiles() / slices, more = t.tiles() % slices;
     first_tile = slice * least + min(slice, more);
@@ -181,12 +177,7 @@ __device__ __forceinline__ void multiply_taps(const CUtensorMap& sums_map, const
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
   const int steps = t.steps();
   const uint32_t x_block = t.halo_bytes / t.x_blocks();
-  float sums[kTaps][kColumns / 2];
-#pragma unroll
-  for (auto& tap : sums) {
-#pragma unroll
-    for (float& sum : tap) sum = 0;
-  }
+  float sums[kTaps][kColumns / 2];  // the first step sets them
   uint32_t shift[kTaps];
 #pragma unroll
   for (int i = 0; i < kTaps; ++i) shift[i] = t.tap[first + i].shift * kSwizzleRow;
@@ -196,30 +187,40 @@ __device__ __forceinline__ void multiply_taps(const CUtensorMap& sums_map, const
                           ((2 * warp + lane / 8 % 2) ^ lane % 8) * 16;
   RingPlace place;
   int held = -1;
+  bool add = false;
   for (int tile = work.first_tile; tile < work.end_tile; ++tile) {
     barrier_wait(stages.full(place.stage), place.parity);
     const uint32_t halo = stages.halo(place.stage), y = stages.y(place.stage) + y_lane;
-    for (int pair = 0; pair < steps; pair += 2) {
-      uint32_t a[2][4];
+    uint32_t a[2][4];
+    const auto take_step = [&](uint32_t (&operand)[4], int step) {
+      load_transposed(operand, y + step * 2 * kRun * kSwizzleRow);
+      const uint32_t run = runs[step];
+      const uint64_t layout = operand_layout((run >> 16) * kSwizzleRow, x_block);
+      const uint32_t at = halo + (run & 0xffff) * kSwizzleRow;
+      product_fence();
 #pragma unroll
-      for (int s = 0; s < 2; ++s) {
-        const int step = pair + s;
-        load_transposed(a[s], y + step * 2 * kRun * kSwizzleRow);
-        const uint32_t run = runs[step];
-        const uint64_t layout = operand_layout((run >> 16) * kSwizzleRow, x_block);
-        const uint32_t at = halo + (run & 0xffff) * kSwizzleRow;
-        product_fence();
-#pragma unroll
-        for (int i = 0; i < kTaps; ++i) {
-          multiply<T, kColumns, true>(sums[i], a[s], operand_at(layout, at + shift[i]), true);
-        }
-        product_commit();
-        product_wait<1>();
-        if (step == 0 && held >= 0) {
-          if (lane == 0) barrier_arrive(stages.empty(held));
-          held = -1;
-        }
+      for (int i = 0; i < kTaps; ++i) {
+        multiply<T, kColumns, true>(sums[i], operand, operand_at(layout, at + shift[i]), add);
       }
+      product_commit();
+      add = true;
+    };
+    const auto release = [&] {
+      if (lane == 0 && held >= 0) barrier_arrive(stages.empty(held));
+      held = -1;
+    };
+    int step = 0;
+    for (; step + 1 < steps; step += 2) {
+      take_step(a[0], step);
+      product_wait<1>();
+      release();
+      take_step(a[1], step + 1);
+      product_wait<1>();
+    }
+    if (step < steps) {
+      take_step(a[0], step);
+      product_wait<0>();  // the next tile begins with the same operand
+      release();
     }
     held = place.stage;
     place.advance(t.stages);
@@ -256,15 +257,14 @@ __global__ void __launch_bounds__(kThreads, 1)
   const WgradStages stages(t, shared);
   const WgradWork work(t);
   RingPlace place;
-  const int early = min(work.first_tile + t.stages, work.end_tile);
   if (threadIdx.x == 128 * kConsumers) {
     for (int i = 0; i < t.stages; ++i) {
       barrier_init(stages.full(i), 1);
       barrier_init(stages.empty(i), kConsumerWarps);
     }
     barrier_init_fence();
-    // The first tiles are on their way while the other threads prepare.
-    fetch_wgrad_tiles(x, y, p, t, work, stages, place, work.first_tile, early);
+    // Comes while the other threads prepare.
+    fetch_wgrad_tiles(x, y, p, t, work, stages, place, work.first_tile, work.first_tile + 1);
   }
   if (threadIdx.x < t.steps()) {
     const int from = run_pixel(t, 2 * threadIdx.x), to = run_pixel(t, 2 * threadIdx.x + 1);
@@ -286,7 +286,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   if (group == kConsumers) {
     give_registers<40>();
     if (threadIdx.x == 128 * kConsumers) {
-      fetch_wgrad_tiles(x, y, p, t, work, stages, place, early, work.end_tile);
+      fetch_wgrad_tiles(x, y, p, t, work, stages, place, work.first_tile + 1, work.end_tile);
     }
     return;
   }
