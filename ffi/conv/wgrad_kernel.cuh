@@ -169,13 +169,42 @@ __device__ inline void give_stages_back(const WgradWork& work, const Stages& sta
   finish_products();
 }
 
+// One warpgroup: take(turn, stage, step) begins a group of products for every step of the slice's
+// tiles. Neighbouring steps' left operands take turns, from tile to tile too: a wait for all
+// products would leave the tensor cores idle.
+template <typename Stages, typename Take>
+__device__ __forceinline__ void take_steps(const WgradTiling& t, const WgradWork& work,
+                                           const Stages& stages, const Take& take) {
+  const bool speaks = threadIdx.x % 32 == 0;
+  const int steps = t.steps();
+  RingPlace place;
+  int tile = work.first_tile, step = 0, held = -1;
+  // Whether there is a step after it.
+  const auto take_one = [&](auto turn) {
+    take(turn, place.stage, step);
+    product_wait<1>();
+    if (speaks && held >= 0) barrier_arrive(stages.empty(held));
+    held = -1;
+    if (++step < steps) return true;
+    step = 0;
+    held = place.stage;
+    place.advance(t.stages);
+    if (++tile == work.end_tile) return false;
+    barrier_wait(stages.full(place.stage), place.parity);
+    return true;
+  };
+  barrier_wait(stages.full(place.stage), place.parity);
+  while (take_one(std::integral_constant<int, 0>()) && take_one(std::integral_constant<int, 1>())) {
+  }
+  product_wait<0>();
+}
+
 // One warpgroup: kTaps taps from place `first` on, 64 rows of k from `row_block`.
 template <typename T, int kColumns, int kTaps>
 __device__ __forceinline__ void multiply_taps(const CUtensorMap& sums_map, const WgradTiling& t,
                                               const WgradWork& work, const WgradStages& stages,
                                               const uint32_t* runs, int first, int row_block) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
-  const int steps = t.steps();
   const uint32_t x_block = t.halo_bytes / t.x_blocks();
   float sums[kTaps][kColumns / 2];  // the first step sets them
   uint32_t shift[kTaps];
@@ -185,47 +214,22 @@ __device__ __forceinline__ void multiply_taps(const CUtensorMap& sums_map, const
   const uint32_t y_lane = row_block * (t.y_bytes / t.row_blocks) +
                           (lane / 16 * kRun + lane % 8) * kSwizzleRow +
                           ((2 * warp + lane / 8 % 2) ^ lane % 8) * 16;
-  RingPlace place;
-  int held = -1;
+  uint32_t a[2][4];
   bool add = false;
-  for (int tile = work.first_tile; tile < work.end_tile; ++tile) {
-    barrier_wait(stages.full(place.stage), place.parity);
-    const uint32_t halo = stages.halo(place.stage), y = stages.y(place.stage) + y_lane;
-    uint32_t a[2][4];
-    const auto take_step = [&](uint32_t (&operand)[4], int step) {
-      load_transposed(operand, y + step * 2 * kRun * kSwizzleRow);
-      const uint32_t run = runs[step];
-      const uint64_t layout = operand_layout((run >> 16) * kSwizzleRow, x_block);
-      const uint32_t at = halo + (run & 0xffff) * kSwizzleRow;
-      product_fence();
+  take_steps(t, work, stages, [&](auto turn, int stage, int step) {
+    uint32_t (&operand)[4] = a[decltype(turn)::value];
+    load_transposed(operand, stages.y(stage) + y_lane + step * 2 * kRun * kSwizzleRow);
+    const uint32_t run = runs[step];
+    const uint64_t layout = operand_layout((run >> 16) * kSwizzleRow, x_block);
+    const uint32_t at = stages.halo(stage) + (run & 0xffff) * kSwizzleRow;
+    product_fence();
 #pragma unroll
-      for (int i = 0; i < kTaps; ++i) {
-        multiply<T, kColumns, true>(sums[i], operand, operand_at(layout, at + shift[i]), add);
-      }
-      product_commit();
-      add = true;
-    };
-    const auto release = [&] {
-      if (lane == 0 && held >= 0) barrier_arrive(stages.empty(held));
-      held = -1;
-    };
-    int step = 0;
-    for (; step + 1 < steps; step += 2) {
-      take_step(a[0], step);
-      product_wait<1>();
-      release();
-      take_step(a[1], step + 1);
-      product_wait<1>();
+    for (int i = 0; i < kTaps; ++i) {
+      multiply<T, kColumns, true>(sums[i], operand, operand_at(layout, at + shift[i]), add);
     }
-    if (step < steps) {
-      take_step(a[0], step);
-      product_wait<0>();  // the next tile begins with the same operand
-      release();
-    }
-    held = place.stage;
-    place.advance(t.stages);
-  }
-  product_wait<0>();
+    product_commit();
+    add = true;
+  });
   finish_products();
 #pragma unroll
   for (int i = 0; i < kTaps; ++i) {

@@ -149,57 +149,30 @@ __device__ __forceinline__ void multiply_two_parts(Sums& sums, const TapShifts<S
                                                    const WgradSplitStages& stages,
                                                    const WgradRuns& runs) {
   using B = __nv_bfloat16;
-  const int steps = t.steps();
   const uint32_t part = t.part_bytes / 16, table = shared_address(runs.y_rows);
-  const bool speaks = threadIdx.x % 32 == 0;
-  RingPlace place;
-  int held = -1;
-  for (int tile = work.first_tile; tile < work.end_tile; ++tile) {
-    barrier_wait(stages.full(place.stage), place.parity);
-    const uint32_t halo = stages.halo(place.stage);
-    uint32_t a[2][2][4];
-    const auto take_step = [&](auto turn, const PairOperand& operand, int step) {
-      constexpr int s = decltype(turn)::value;
-      load_y_parts(a[s], t, halo, table, step);
-      product_fence();
-      const auto add = [&](int y_part, uint32_t moved) {  // neighbouring products are of other sums
+  uint32_t a[2][2][4];
+  take_steps(t, work, stages, [&](auto turn, int stage, int step) {
+    uint32_t (&parts)[2][4] = a[decltype(turn)::value];
+    const uint32_t halo = stages.halo(stage);
+    load_y_parts(parts, t, halo, table, step);
+    const PairOperand operand(halo, &runs.pixels[step]);
+    product_fence();
+    const auto add = [&](int y_part, uint32_t moved) {  // neighbouring products are of other sums
 #pragma unroll
-        for (int i = 0; i < Sums::kTaps; ++i) {
-          multiply<B, kWgradBlock, true>(sums.taps[i], a[s][y_part], operand(s, shift(i) + moved),
-                                         true);
-        }
-        if constexpr (Sums::kHalf) {
-          multiply<B, kWgradBlock / 2, true>(sums.half, a[s][y_part],
-                                             operand(s, shift(Sums::kTaps) + moved), true);
-        }
-      };
-      add(1, 0);
-      add(0, part);
-      add(0, 0);
-      product_commit();
+      for (int i = 0; i < Sums::kTaps; ++i) {
+        multiply<B, kWgradBlock, true>(sums.taps[i], parts[y_part], operand(0, shift(i) + moved),
+                                       true);
+      }
+      if constexpr (Sums::kHalf) {
+        multiply<B, kWgradBlock / 2, true>(sums.half, parts[y_part],
+                                           operand(0, shift(Sums::kTaps) + moved), true);
+      }
     };
-    const auto release = [&] {
-      if (speaks && held >= 0) barrier_arrive(stages.empty(held));
-      held = -1;
-    };
-    int step = 0;
-    for (; step + 1 < steps; step += 2) {
-      const PairOperand operand(halo, &runs.pixels[step]);
-      take_step(std::integral_constant<int, 0>(), operand, step);
-      product_wait<1>();
-      release();
-      take_step(std::integral_constant<int, 1>(), operand, step + 1);
-      product_wait<1>();
-    }
-    if (step < steps) {
-      take_step(std::integral_constant<int, 0>(), PairOperand(halo, &runs.pixels[step]), step);
-      product_wait<0>();  // the next tile begins with the same operand
-      release();
-    }
-    held = place.stage;
-    place.advance(t.stages);
-  }
-  product_wait<0>();
+    add(1, 0);
+    add(0, part);
+    add(0, 0);
+    product_commit();
+  });
 #pragma unroll
   for (int i = 0; i < Sums::kTaps; ++i) settle(sums.taps[i]);
   settle(sums.half);

@@ -96,7 +96,8 @@ void set_blocks(const Shape& s, WgradTiling* t) {
 
 void choose_slices(const Shape& s, const double* group_cost, int least, int most, WgradTiling* t) {
   constexpr int kMoreWaves = 3;
-  constexpr double kBlock = 8000;  // ticks of a block's beginning and end
+  // Ticks of a block's beginning, with its first tile from memory, and of its end.
+  const double ends = 7000 + (t->halo_bytes + t->y_bytes) / 20.0;
   const int items = t->chunks * t->column_blocks;
   most = std::max(least, std::min({most, t->tiles(), 4 * kMultiprocessors}));
   // Ticks to write and to add the sums of one slice of one tap.
@@ -125,7 +126,7 @@ void choose_slices(const Shape& s, const double* group_cost, int least, int most
       ++slices[g];
       blocks += items;
     }
-    double cost = waves * (block_cost(slowest()) + kBlock);
+    double cost = waves * (block_cost(slowest()) + ends);
     for (int g = 0; g < t->groups; ++g) cost += sums * slices[g] * t->group[g].count;
     if (t->cost == 0 || cost < t->cost) {
       t->cost = cost;
