@@ -70,7 +70,8 @@ struct WgradTiling {
 
   constexpr int tile_pixels() const { return tile_images * tile_height * tile_width; }
   constexpr int halo_pixels() const { return tile_images * halo_height * halo_width; }
-  constexpr int steps() const { return (runs + 1) / 2; }
+  // Two at least: a stage is given back in the first step of the next tile.
+  constexpr int steps() const { return runs > 4 ? (runs + 1) / 2 : 2; }
   constexpr int line_runs() const {
     const int line = flat ? (tile_height - 1) * halo_width + tile_width : tile_width;
     return (line * tile_images + kRun - 1) / kRun;

@@ -19,6 +19,8 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include <type_traits>
+
 #include "conv/halo_pipeline.cuh"
 #include "conv/wgmma.cuh"
 #include "conv/wgrad.h"
@@ -169,32 +171,40 @@ __device__ inline void give_stages_back(const WgradWork& work, const Stages& sta
   finish_products();
 }
 
-// One warpgroup: take(turn, stage, step) begins a group of products for every step of the slice's
-// tiles. Neighbouring steps' left operands take turns, from tile to tile too: a wait for all
-// products would leave the tensor cores idle.
-template <typename Stages, typename Take>
+// One warpgroup: every step of the slice's tiles. load(turn, stage, step) loads a step's left
+// operand while products of the two steps before it run, so there are three, which take turns;
+// multiply(turn, stage, step) begins the step's group of products.
+template <typename Stages, typename Load, typename Multiply>
 __device__ __forceinline__ void take_steps(const WgradTiling& t, const WgradWork& work,
-                                           const Stages& stages, const Take& take) {
+                                           const Stages& stages, const Load& load,
+                                           const Multiply& multiply) {
   const bool speaks = threadIdx.x % 32 == 0;
   const int steps = t.steps();
   RingPlace place;
   int tile = work.first_tile, step = 0, held = -1;
   // Whether there is a step after it.
   const auto take_one = [&](auto turn) {
-    take(turn, place.stage, step);
+    multiply(turn, place.stage, step);
+    const bool first = step == 0;
+    int ended = -1;
+    if (++step == steps) {
+      step = 0;
+      ended = place.stage;
+      place.advance(t.stages);
+      if (++tile == work.end_tile) return false;
+      // Has two steps at least, so that its stage is not the one that is held.
+      barrier_wait(stages.full(place.stage), place.parity);
+    }
+    load(std::integral_constant<int, (decltype(turn)::value + 1) % 3>(), place.stage, step);
     product_wait<1>();
-    if (speaks && held >= 0) barrier_arrive(stages.empty(held));
-    held = -1;
-    if (++step < steps) return true;
-    step = 0;
-    held = place.stage;
-    place.advance(t.stages);
-    if (++tile == work.end_tile) return false;
-    barrier_wait(stages.full(place.stage), place.parity);
+    if (speaks && first && held >= 0) barrier_arrive(stages.empty(held));
+    if (ended >= 0) held = ended;
     return true;
   };
   barrier_wait(stages.full(place.stage), place.parity);
-  while (take_one(std::integral_constant<int, 0>()) && take_one(std::integral_constant<int, 1>())) {
+  load(std::integral_constant<int, 0>(), place.stage, step);
+  while (take_one(std::integral_constant<int, 0>()) && take_one(std::integral_constant<int, 1>()) &&
+         take_one(std::integral_constant<int, 2>())) {
   }
   product_wait<0>();
 }
@@ -214,22 +224,24 @@ __device__ __forceinline__ void multiply_taps(const CUtensorMap& sums_map, const
   const uint32_t y_lane = row_block * (t.y_bytes / t.row_blocks) +
                           (lane / 16 * kRun + lane % 8) * kSwizzleRow +
                           ((2 * warp + lane / 8 % 2) ^ lane % 8) * 16;
-  uint32_t a[2][4];
+  uint32_t a[3][4], run[3];
   bool add = false;
-  take_steps(t, work, stages, [&](auto turn, int stage, int step) {
-    uint32_t (&operand)[4] = a[decltype(turn)::value];
-    load_transposed(operand, stages.y(stage) + y_lane + step * 2 * kRun * kSwizzleRow);
-    const uint32_t run = runs[step];
-    const uint64_t layout = operand_layout((run >> 16) * kSwizzleRow, x_block);
-    const uint32_t at = stages.halo(stage) + (run & 0xffff) * kSwizzleRow;
+  const auto load = [&](auto turn, int stage, int step) {
+    load_transposed(a[turn], stages.y(stage) + y_lane + step * 2 * kRun * kSwizzleRow);
+    run[turn] = runs[step];
+  };
+  const auto multiply_step = [&](auto turn, int stage, int) {
+    const uint64_t layout = operand_layout((run[turn] >> 16) * kSwizzleRow, x_block);
+    const uint32_t at = stages.halo(stage) + (run[turn] & 0xffff) * kSwizzleRow;
     product_fence();
 #pragma unroll
     for (int i = 0; i < kTaps; ++i) {
-      multiply<T, kColumns, true>(sums[i], operand, operand_at(layout, at + shift[i]), add);
+      multiply<T, kColumns, true>(sums[i], a[turn], operand_at(layout, at + shift[i]), add);
     }
     product_commit();
     add = true;
-  });
+  };
+  take_steps(t, work, stages, load, multiply_step);
   finish_products();
 #pragma unroll
   for (int i = 0; i < kTaps; ++i) {

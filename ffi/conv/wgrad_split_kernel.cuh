@@ -150,21 +150,21 @@ __device__ __forceinline__ void multiply_two_parts(Sums& sums, const TapShifts<S
                                                    const WgradRuns& runs) {
   using B = __nv_bfloat16;
   const uint32_t part = t.part_bytes / 16, table = shared_address(runs.y_rows);
-  uint32_t a[2][2][4];
-  take_steps(t, work, stages, [&](auto turn, int stage, int step) {
-    uint32_t (&parts)[2][4] = a[decltype(turn)::value];
-    const uint32_t halo = stages.halo(stage);
-    load_y_parts(parts, t, halo, table, step);
-    const PairOperand operand(halo, &runs.pixels[step]);
+  uint32_t a[3][2][4];
+  const auto load = [&](auto turn, int stage, int step) {
+    load_y_parts(a[turn], t, stages.halo(stage), table, step);
+  };
+  const auto multiply_step = [&](auto turn, int stage, int step) {
+    const PairOperand operand(stages.halo(stage), &runs.pixels[step]);
     product_fence();
     const auto add = [&](int y_part, uint32_t moved) {  // neighbouring products are of other sums
 #pragma unroll
       for (int i = 0; i < Sums::kTaps; ++i) {
-        multiply<B, kWgradBlock, true>(sums.taps[i], parts[y_part], operand(0, shift(i) + moved),
+        multiply<B, kWgradBlock, true>(sums.taps[i], a[turn][y_part], operand(0, shift(i) + moved),
                                        true);
       }
       if constexpr (Sums::kHalf) {
-        multiply<B, kWgradBlock / 2, true>(sums.half, parts[y_part],
+        multiply<B, kWgradBlock / 2, true>(sums.half, a[turn][y_part],
                                            operand(0, shift(Sums::kTaps) + moved), true);
       }
     };
@@ -172,7 +172,8 @@ __device__ __forceinline__ void multiply_two_parts(Sums& sums, const TapShifts<S
     add(0, part);
     add(0, 0);
     product_commit();
-  });
+  };
+  take_steps(t, work, stages, load, multiply_step);
 #pragma unroll
   for (int i = 0; i < Sums::kTaps; ++i) settle(sums.taps[i]);
   settle(sums.half);

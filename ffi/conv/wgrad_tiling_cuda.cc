@@ -160,7 +160,7 @@ std::array<double, kWgradTaps> group_costs(const WgradTiling& t) {
   std::array<double, kWgradTaps> costs;
   for (int g = 0; g < t.groups; ++g) {
     const double products = t.steps() * t.group[g].count * t.row_blocks * (t.columns / 2) * 1.04;
-    costs[g] = t.tiles() * (std::max({products, loads, latency}) + loads / 10 + 60);
+    costs[g] = t.tiles() * (std::max({products, loads, latency}) + loads / 10 + 150);
   }
   return costs;
 }
