@@ -23,7 +23,7 @@ inline constexpr int kSumThreads = 256;  // of few rows
 struct SlicesOfAll {
   int64_t count;
 
-  __host__ __device__ int64_t most() const { return count; }
+  int64_t most() const { return count; }
   __device__ int64_t operator()(int64_t) const { return count; }
 };
 

@@ -27,7 +27,7 @@
 
 namespace jaxdirect::conv {
 
-inline constexpr int kStoreBarrier = 1;  // of both warpgroups; each one's follow
+inline constexpr int kStoreBarrier = 1;  // of both warpgroups; each one's own follow
 
 #if JAXDIRECT_HOPPER
 
@@ -81,7 +81,7 @@ struct WgradStages {
   __device__ uint32_t empty(int stage) const { return full(stage) + 8; }
 };
 
-// Tiles first to end - 1 of the slice's.
+// Tiles `first` to `end` - 1, by one thread.
 __device__ inline void fetch_wgrad_tiles(const CUtensorMap& x, const CUtensorMap& y,
                                          const WgradProblem& p, const WgradTiling& t,
                                          const WgradWork& work, const WgradStages& stages,
@@ -192,7 +192,7 @@ __device__ __forceinline__ void take_steps(const WgradTiling& t, const WgradWork
       ended = place.stage;
       place.advance(t.stages);
       if (++tile == work.end_tile) return false;
-      // Has two steps at least, so that its stage is not the one that is held.
+      // No stage is held any more: tiles have two steps at least.
       barrier_wait(stages.full(place.stage), place.parity);
     }
     load(std::integral_constant<int, (decltype(turn)::value + 1) % 3>(), place.stage, step);

@@ -12,6 +12,7 @@ constexpr int kMaxSteps = 32;
 constexpr int kMaxPixels = 256;
 // Of a slice, at most: tensor cores truncate when they add, and with three parts float32 rounds.
 constexpr int kSlicePixels = 1 << 15;
+constexpr int64_t kMostLeastSlices = 1 << 12;
 constexpr int64_t kSliceBytes = 64 << 20;  // of all slices' sums, where that leaves enough of them
 
 int ceil_div(int a, int b) { return (a + b - 1) / b; }
@@ -99,8 +100,8 @@ bool tile_split(const Shape& s, WgradTiling* best) {
   }
   if (!found) return false;
   const int64_t pixels = int64_t{best->tiles()} * best->tile_pixels();
-  const int64_t least =
-      std::min<int64_t>((pixels + kSlicePixels - 1) / kSlicePixels, best->tiles());
+  const int64_t least = std::min<int64_t>(
+      {(pixels + kSlicePixels - 1) / kSlicePixels, best->tiles(), kMostLeastSlices});
   const int64_t most = std::clamp<int64_t>(kSliceBytes / (s.filter_size() * 4), 1, best->tiles());
   choose_slices(s, group_costs(*best).data(), static_cast<int>(least), static_cast<int>(most),
                 best);

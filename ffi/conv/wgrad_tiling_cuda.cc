@@ -14,7 +14,8 @@ constexpr int kMultiprocessors = 132;
 constexpr int kSharedBytes = 227 * 1024 - 512;  // beside the kernel's own
 constexpr int kMaxBox = 256;
 constexpr int kMaxSteps = 32;
-constexpr int kMaxPixels = 256;  // of a tile
+constexpr int kMaxPixels = 256;     // of a tile
+constexpr int kMaxSlices = 0xffff;  // of all groups: an axis of the grid
 
 int ceil_div(int a, int b) { return (a + b - 1) / b; }
 int round_up(int a, int b) { return ceil_div(a, b) * b; }
@@ -226,7 +227,8 @@ bool tile_wgrad(const Shape& s, int parts, WgradProblem* problem, WgradTiling* b
               static_cast<int>(s.stride_w),     static_cast<int>(s.pad_h),
               static_cast<int>(s.pad_w)};
   best->parts = parts;
-  return parts == 1 ? tile_16_bits(s, best) : tile_split(s, best);
+  const bool found = parts == 1 ? tile_16_bits(s, best) : tile_split(s, best);
+  return found && best->slices_of_all() <= kMaxSlices;
 }
 
 }  // namespace jaxdirect::conv
