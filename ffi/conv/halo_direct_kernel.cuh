@@ -173,12 +173,15 @@ __device__ __forceinline__ void store_direct(float (&sums)[kBlocks][kColumns / 2
 #pragma unroll
     for (int i = 0; i < kPieces; ++i) {
       const uint32_t piece = places + (b * kPieces + i) % 2 * Piece::kBytes;
-      if (leader) await_stores_read<1>();
-      synchronise_group(group);
+      if (leader) store_wait<1>();
+      sync_threads(group + 1, 128);
       Piece::write(sums[b], i * Piece::kWidth, piece);
       copy_engine_fence();
-      synchronise_group(group);
-      if (leader) store_tensor(&y, piece, place.k + i * Piece::kWidth, place.n, w, h);
+      sync_threads(group + 1, 128);
+      if (leader) {
+        store_tensor(&y, piece, place.k + i * Piece::kWidth, place.n, w, h);
+        store_commit();
+      }
     }
   }
 }
@@ -294,7 +297,7 @@ __device__ __forceinline__ void multiply_direct(const HaloProblem& p, const Halo
     held.release(rings, lane);
     store_direct<T, kBlocks, kColumns>(sums, y, t, places, place, first_block, across, group);
   }
-  if (threadIdx.x % 128 == 0) await_stores_read<0>();
+  if (threadIdx.x % 128 == 0) store_wait<0>();
 }
 
 #endif  // JAXDIRECT_HOPPER

@@ -83,25 +83,39 @@ __device__ __forceinline__ void copy_tensor(uint32_t to, const CUtensorMap* map,
       : "memory");
 }
 
-// A box of shared memory to memory; one thread's, in the order in which it asks.
+// A box of shared memory to memory.
+__device__ __forceinline__ void store_tensor(const CUtensorMap* map, uint32_t from, int c0, int c1,
+                                             int c2) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.global.shared::cta.tile.bulk_group [%0, {%2, %3, %4}], [%1];" ::"l"(
+          map),
+      "r"(from), "r"(c0), "r"(c1), "r"(c2)
+      : "memory");
+}
+
 __device__ __forceinline__ void store_tensor(const CUtensorMap* map, uint32_t from, int c0, int c1,
                                              int c2, int c3) {
   asm volatile(
-      "cp.async.bulk.tensor.4d.global.shared::cta.tile.bulk_group [%0, {%2, %3, %4, %5}], [%1];\n"
-      "cp.async.bulk.commit_group;" ::"l"(map),
+      "cp.async.bulk.tensor.4d.global.shared::cta.tile.bulk_group [%0, {%2, %3, %4, %5}], "
+      "[%1];" ::"l"(map),
       "r"(from), "r"(c0), "r"(c1), "r"(c2), "r"(c3)
       : "memory");
 }
 
-// Waits until at most that many of this thread's stores have yet to read shared memory.
+// Stores of the thread since the last commit are a group.
+__device__ __forceinline__ void store_commit() {
+  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+
+// Waits until all but so many of the thread's groups have read what they store.
 template <int kLeft>
-__device__ __forceinline__ void await_stores_read() {
+__device__ __forceinline__ void store_wait() {
   asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(kLeft) : "memory");
 }
 
-// Waits for all 128 threads of a warpgroup.
-__device__ __forceinline__ void synchronise_group(int group) {
-  asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
+// Waits for that many threads; barrier 0 is __syncthreads's.
+__device__ __forceinline__ void sync_threads(int barrier, int threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
 }
 
 __device__ __forceinline__ void store_pair(uint32_t address, float low, float high) {

@@ -44,11 +44,31 @@ Work plan_once(const Shape& s, int parts) {
   return plan;
 }
 
+// For sum_uneven_slices: taps of different groups have different numbers of slices.
+struct SlicesOfTaps {
+  int64_t tap_size;
+  int most_of_all;
+  uint16_t of_tap[kWgradTaps];
+
+  SlicesOfTaps(const Shape& s, const WgradTiling& t)
+      : tap_size(s.channels * s.out_channels), most_of_all(t.slices) {
+    for (int g = 0; g < t.groups; ++g) {
+      for (int i = 0; i < t.group[g].count; ++i) {
+        of_tap[t.tap[t.group[g].first + i].number] = t.group[g].slices;
+      }
+    }
+  }
+
+  int64_t most() const { return most_of_all; }
+  __device__ int64_t operator()(int64_t place) const { return of_tap[place / tap_size]; }
+};
+
 struct Box {
   int channels, width, height, images, step_w, step_h;
   CUtensorMapSwizzle swizzle = CU_TENSOR_MAP_SWIZZLE_128B;
 };
 
+// Images come first after channels, see wgrad.h.
 Status encode_image(const void* data, CUtensorMapDataType type, int64_t bytes, int64_t channels,
                     int64_t width, int64_t height, int64_t batch, const Box& box,
                     CUtensorMap* map) {
@@ -56,11 +76,11 @@ Status encode_image(const void* data, CUtensorMapDataType type, int64_t bytes, i
   TensorView view{.data = data,
                   .type = type,
                   .rank = 4,
-                  .extents = {channels, width, height, batch},
-                  .strides = {bytes, pixel, row, row * height},
-                  .box = {box.channels, (box.width - 1) * box.step_w + 1,
-                          (box.height - 1) * box.step_h + 1, box.images},
-                  .steps = {1, box.step_w, box.step_h, 1, 1},
+                  .extents = {channels, batch, width, height},
+                  .strides = {bytes, row * height, pixel, row},
+                  .box = {box.channels, box.images, (box.width - 1) * box.step_w + 1,
+                          (box.height - 1) * box.step_h + 1},
+                  .steps = {1, 1, box.step_w, box.step_h, 1},
                   .swizzle = box.swizzle};
   return encode(view, map);
 }
@@ -90,30 +110,44 @@ Status encode_operands(const Args& args, const Work& plan, CUtensorMapDataType t
                       y_box, y);
 }
 
+Status encode_sums(const Args& args, const WgradTiling& t, CUtensorMap* map) {
+  const int64_t row = args.shape.out_channels * int64_t{sizeof(float)};
+  const TensorView view{
+      .data = args.workspace,
+      .type = CU_TENSOR_MAP_DATA_TYPE_FLOAT32,
+      .rank = 3,
+      .extents = {args.shape.out_channels, args.shape.channels, int64_t{t.taps} * t.slices},
+      .strides = {sizeof(float), row, row * args.shape.channels},
+      .box = {kStoreBox, kStoreBox, 1}};
+  return encode(view, map);
+}
+
 template <typename T>
 Status launch_16_bits(cudaStream_t stream, const CUtensorMap& x, const CUtensorMap& y,
-                      const WgradProblem& p, const WgradTiling& t, float* partial) {
+                      const CUtensorMap& sums, const WgradProblem& p, const WgradTiling& t) {
+  const auto kernel = t.columns == kWgradBlock ? wgrad_slices<T, kWgradBlock> : wgrad_slices<T, 96>;
   JAXDIRECT_RETURN_IF_CUDA_ERROR(
-      cudaFuncSetAttribute(wgrad_slices<T>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                           t.shared_bytes()),
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, t.shared_bytes()),
       kOp);
-  wgrad_slices<T>
-      <<<t.items() * t.slices, kThreads, t.shared_bytes(), stream>>>(x, y, partial, p, t);
+  const dim3 grid(t.column_blocks, t.chunks, t.slices_of_all());
+  kernel<<<grid, kThreads, t.shared_bytes(), stream>>>(x, y, sums, p, t);
   JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaPeekAtLastError(), kOp);
   return Status::ok();
 }
 
 template <typename T>
 Status launch(cudaStream_t stream, const Args& args, const Work& plan, CUtensorMapDataType type) {
-  CUtensorMap x, y;
+  CUtensorMap x, y, sums;
   JAXDIRECT_RETURN_IF_ERROR(encode_operands(args, plan, type, &x, &y));
-  float* partial = static_cast<float*>(args.workspace);
+  JAXDIRECT_RETURN_IF_ERROR(encode_sums(args, plan.tiling, &sums));
   if constexpr (std::is_same_v<T, float>) {
-    JAXDIRECT_RETURN_IF_ERROR(launch_wgrad_split(stream, x, y, plan.problem, plan.tiling, partial));
+    JAXDIRECT_RETURN_IF_ERROR(launch_wgrad_split(stream, x, y, sums, plan.problem, plan.tiling));
   } else {
-    JAXDIRECT_RETURN_IF_ERROR(launch_16_bits<T>(stream, x, y, plan.problem, plan.tiling, partial));
+    JAXDIRECT_RETURN_IF_ERROR(launch_16_bits<T>(stream, x, y, sums, plan.problem, plan.tiling));
   }
-  return sum_slices<T>(stream, partial, plan.tiling.slices, args.shape.filter_size(), args.filter);
+  return sum_uneven_slices<T>(stream, static_cast<const float*>(args.workspace),
+                              SlicesOfTaps(args.shape, plan.tiling), args.shape.filter_size(),
+                              args.filter);
 }
 
 }  // namespace

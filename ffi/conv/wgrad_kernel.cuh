@@ -4,12 +4,14 @@
 //
 //   sums[tap][k, c] = sum over a slice's pixels of y_bar[pixel, k] * x[pixel at tap, c]
 //
-// Depth is pixels, 16 a step: two runs of eight neighbours in a row of the image. The left operand,
+// Depth is pixels, 16 a step: two runs of eight neighbours in a row of the tile. The left operand,
 // y_bar transposed, comes into registers by ldmatrix once a step and serves every tap. The right
 // one is x in the halo tile, channels contiguous: the descriptor's start is the first run moved by
 // the tap, its group step the way to the second run. So x and y_bar are read once for all taps of
 // a group, where an implicit product reads x once a tap. Pixels past the image's edge are zeros of
 // y_bar.
+//
+// Of 96 channels of x the second 64 lie in a block of their own, half of it zeros.
 //
 // Warpgroup g has rows of k from 64 g (row_blocks == 2), or half of the taps. Bytes: x * groups *
 // column_blocks + y_bar * groups * chunks, from L2 for the most part; floor: operations.
@@ -17,11 +19,15 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include <type_traits>
+
 #include "conv/halo_pipeline.cuh"
 #include "conv/wgmma.cuh"
 #include "conv/wgrad.h"
 
 namespace jaxdirect::conv {
+
+inline constexpr int kStoreBarrier = 1;  // of both warpgroups; each one's own follow
 
 #if JAXDIRECT_HOPPER
 
@@ -30,14 +36,14 @@ struct WgradWork {
   int chunk, column_block, group, slice, first_tile, end_tile;
 
   __device__ explicit WgradWork(const WgradTiling& t) {
-    int item = blockIdx.x % t.items();
-    slice = blockIdx.x / t.items();
-    group = item % t.groups;
-    item /= t.groups;
-    column_block = item % t.column_blocks;
-    chunk = item / t.column_blocks;
-    first_tile = static_cast<int>(int64_t{t.tiles()} * slice / t.slices);
-    end_tile = static_cast<int>(int64_t{t.tiles()} * (slice + 1) / t.slices);
+    column_block = blockIdx.x;
+    chunk = blockIdx.y;
+    slice = blockIdx.z;
+    for (group = 0; slice >= t.group[group].slices; ++group) slice -= t.group[group].slices;
+    const int slices = t.group[group].slices;
+    const int least = t.tiles() / slices, more = t.tiles() % slices;
+    first_tile = slice * least + min(slice, more);
+    end_tile = first_tile + least + (slice < more);
   }
 };
 
@@ -66,7 +72,7 @@ struct WgradStages {
     data = (shared_address(shared) + 1023) / 1024 * 1024;
     halo_bytes = t.halo_bytes;
     stage_bytes = t.halo_bytes + t.y_bytes;
-    barriers = data + t.stages * stage_bytes;
+    barriers = data + t.data_bytes();
   }
 
   __device__ uint32_t halo(int stage) const { return data + stage * stage_bytes; }
@@ -75,26 +81,30 @@ struct WgradStages {
   __device__ uint32_t empty(int stage) const { return full(stage) + 8; }
 };
 
+// Tiles `first` to `end` - 1, by one thread.
 __device__ inline void fetch_wgrad_tiles(const CUtensorMap& x, const CUtensorMap& y,
                                          const WgradProblem& p, const WgradTiling& t,
-                                         const WgradWork& work, const WgradStages& stages) {
+                                         const WgradWork& work, const WgradStages& stages,
+                                         RingPlace& place, int first, int end) {
   const WgradGroup& group = t.group[work.group];
-  const uint32_t halo_bytes = t.tile_images * t.halo_height * t.halo_width * kSwizzleRow;
+  const uint32_t x_block = t.halo_pixels() * kSwizzleRow;
   const uint32_t y_block = t.tile_pixels() * kSwizzleRow;
-  RingPlace place;
-  for (int tile = work.first_tile; tile < work.end_tile; ++tile) {
+  for (int tile = first; tile < end; ++tile) {
     const int w = tile % t.blocks_w * t.tile_width;
     const int h = tile / t.blocks_w % t.blocks_h * t.tile_height;
     const int n = tile / t.blocks_w / t.blocks_h * t.tile_images;
     const uint32_t full = stages.full(place.stage);
     barrier_wait(stages.empty(place.stage), place.parity ^ 1);
-    barrier_expect(full, halo_bytes + t.row_blocks * y_block);
-    copy_tensor(stages.halo(place.stage), &x, full, work.chunk * kWgradBlock,
-                w * p.stride_w - p.pad_w + group.origin_w,
-                h * p.stride_h - p.pad_h + group.origin_h, n);
+    barrier_expect(full, t.x_blocks() * x_block + t.row_blocks * y_block);
+    for (int block = 0; block < t.x_blocks(); ++block) {
+      copy_tensor(stages.halo(place.stage) + block * (t.halo_bytes / t.x_blocks()), &x, full,
+                  work.chunk * t.columns + block * kWgradBlock, n,
+                  w * p.stride_w - p.pad_w + group.origin_w,
+                  h * p.stride_h - p.pad_h + group.origin_h);
+    }
     for (int block = 0; block < t.row_blocks; ++block) {
       copy_tensor(stages.y(place.stage) + block * (t.y_bytes / t.row_blocks), &y, full,
-                  (work.column_block * t.row_blocks + block) * kWgradBlock, w, h, n);
+                  (work.column_block * t.row_blocks + block) * kWgradBlock, n, w, h);
     }
     place.advance(t.stages);
   }
@@ -102,30 +112,51 @@ __device__ inline void fetch_wgrad_tiles(const CUtensorMap& x, const CUtensorMap
 
 // The halo's pixel of a run's first pixel.
 __device__ inline int run_pixel(const WgradTiling& t, int run) {
-  const int pixel = run * kRun;
+  const int pixel = run * kRun, row = t.tile_width * t.tile_images;
   if (pixel >= t.tile_pixels()) return 0;  // zeros of y_bar
-  const int w = pixel % t.tile_width, h = pixel / t.tile_width % t.tile_height;
-  const int n = pixel / t.tile_width / t.tile_height;
-  return (n * t.halo_height + h) * t.halo_width + w;
+  return pixel / row * t.halo_width * t.tile_images + pixel % row;
 }
 
 // Writes a warpgroup's sums of the tap at `place`: 64 rows of k from `row_block`, kColumns of c
-// from `column` of the block's on.
+// from `column` of the block's on. `turn`: which of two buffers; taps take turns. They go by way of
+// shared memory in boxes of 32 x 32, swizzled, so that memory sees whole lines and the writes of a
+// warp, eight rows of four columns, meet in no bank.
 template <int kColumns>
-__device__ __forceinline__ void store_tap(const float (&sums)[kColumns / 2], const WgradProblem& p,
+__device__ __forceinline__ void store_tap(const float (&sums)[kColumns / 2], const CUtensorMap& map,
                                           const WgradTiling& t, const WgradWork& work, int place,
-                                          int row_block, int column, float* partial) {
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
-  const int k = (work.column_block * t.row_blocks + row_block) * kWgradBlock + warp * 16 + lane / 4;
-  const int tap = work.slice * t.taps + t.tap[place].number;
+                                          int row_block, int column, uint32_t shared, int turn) {
+  constexpr int kBoxBytes = kStoreBox * kSwizzleRow;
+  const int group = warpgroup(), thread = threadIdx.x % 128, lane = thread % 32;
+  const uint32_t from = shared + (2 * group + turn) * t.columns * kWgradBlock * 4;
+  if (thread == 0) store_wait<1>();  // the buffer is read
+  sync_threads(kStoreBarrier + 1 + group, 128);
 #pragma unroll
   for (int j = 0; j < kColumns / 2; ++j) {
-    const int c = work.chunk * kWgradBlock + column + j / 4 * 8 + lane % 4 * 2 + j % 2;
-    const int row = k + j / 2 % 2 * 8;
-    if (c < p.channels && row < p.out_channels) {
-      partial[(int64_t{tap} * p.channels + c) * p.out_channels + row] = sums[j];
-    }
+    const int c = j / 4 * 8 + lane % 4 * 2 + j % 2;
+    const int row = thread / 32 * 16 + lane / 4 + j / 2 % 2 * 8;
+    const uint32_t at = (c / kStoreBox * 2 + row / kStoreBox) * kBoxBytes +
+                        c % kStoreBox * kSwizzleRow + (row % kStoreBox / 4 ^ c % 8) * 16 +
+                        row % 4 * 4;
+    asm volatile("st.shared.f32 [%0], %1;" ::"r"(from + at), "f"(sums[j]) : "memory");
   }
+  copy_engine_fence();
+  sync_threads(kStoreBarrier + 1 + group, 128);
+  if (thread != 0) return;
+  const int k = (work.column_block * t.row_blocks + row_block) * kWgradBlock;
+  const int c = work.chunk * t.columns + column;
+  for (int box = 0; box < 2 * kColumns / kStoreBox; ++box) {
+    store_tensor(&map, from + box * kBoxBytes, k + box % 2 * kStoreBox, c + box / 2 * kStoreBox,
+                 work.slice * t.taps + t.tap[place].number);
+  }
+  store_commit();
+}
+
+// Before store_tap takes the stages' memory. Of both warpgroups.
+__device__ __forceinline__ void finish_products() { sync_threads(kStoreBarrier, 128 * kConsumers); }
+
+// Behind the last store_tap: shared memory must stay until it is read.
+__device__ __forceinline__ void finish_stores() {
+  if (threadIdx.x % 128 == 0) store_wait<0>();
 }
 
 // A warpgroup without taps only gives stages back.
@@ -137,22 +168,55 @@ __device__ inline void give_stages_back(const WgradWork& work, const Stages& sta
     if (threadIdx.x % 32 == 0) barrier_arrive(stages.empty(place.stage));
     place.advance(count);
   }
+  finish_products();
+}
+
+// One warpgroup: every step of the slice's tiles. load(turn, stage, step) loads a step's left
+// operand while products of the two steps before it run, so there are three, which take turns;
+// multiply(turn, stage, step) begins the step's group of products.
+template <typename Stages, typename Load, typename Multiply>
+__device__ __forceinline__ void take_steps(const WgradTiling& t, const WgradWork& work,
+                                           const Stages& stages, const Load& load,
+                                           const Multiply& multiply) {
+  const bool speaks = threadIdx.x % 32 == 0;
+  const int steps = t.steps();
+  RingPlace place;
+  int tile = work.first_tile, step = 0, held = -1;
+  // Whether there is a step after it.
+  const auto take_one = [&](auto turn) {
+    multiply(turn, place.stage, step);
+    const bool first = step == 0;
+    int ended = -1;
+    if (++step == steps) {
+      step = 0;
+      ended = place.stage;
+      place.advance(t.stages);
+      if (++tile == work.end_tile) return false;
+      // No stage is held any more: tiles have two steps at least.
+      barrier_wait(stages.full(place.stage), place.parity);
+    }
+    load(std::integral_constant<int, (decltype(turn)::value + 1) % 3>(), place.stage, step);
+    product_wait<1>();
+    if (speaks && first && held >= 0) barrier_arrive(stages.empty(held));
+    if (ended >= 0) held = ended;
+    return true;
+  };
+  barrier_wait(stages.full(place.stage), place.parity);
+  load(std::integral_constant<int, 0>(), place.stage, step);
+  while (take_one(std::integral_constant<int, 0>()) && take_one(std::integral_constant<int, 1>()) &&
+         take_one(std::integral_constant<int, 2>())) {
+  }
+  product_wait<0>();
 }
 
 // One warpgroup: kTaps taps from place `first` on, 64 rows of k from `row_block`.
-template <typename T, int kTaps>
-__device__ __forceinline__ void multiply_taps(const WgradProblem& p, const WgradTiling& t,
+template <typename T, int kColumns, int kTaps>
+__device__ __forceinline__ void multiply_taps(const CUtensorMap& sums_map, const WgradTiling& t,
                                               const WgradWork& work, const WgradStages& stages,
-                                              const uint32_t* runs, int first, int row_block,
-                                              float* partial) {
+                                              const uint32_t* runs, int first, int row_block) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
-  const int steps = t.steps();
-  float sums[kTaps][kWgradBlock / 2];
-#pragma unroll
-  for (auto& tap : sums) {
-#pragma unroll
-    for (float& sum : tap) sum = 0;
-  }
+  const uint32_t x_block = t.halo_bytes / t.x_blocks();
+  float sums[kTaps][kColumns / 2];  // the first step sets them
   uint32_t shift[kTaps];
 #pragma unroll
   for (int i = 0; i < kTaps; ++i) shift[i] = t.tap[first + i].shift * kSwizzleRow;
@@ -160,62 +224,63 @@ __device__ __forceinline__ void multiply_taps(const WgradProblem& p, const Wgrad
   const uint32_t y_lane = row_block * (t.y_bytes / t.row_blocks) +
                           (lane / 16 * kRun + lane % 8) * kSwizzleRow +
                           ((2 * warp + lane / 8 % 2) ^ lane % 8) * 16;
-  RingPlace place;
-  int held = -1;
-  for (int tile = work.first_tile; tile < work.end_tile; ++tile) {
-    barrier_wait(stages.full(place.stage), place.parity);
-    const uint32_t halo = stages.halo(place.stage), y = stages.y(place.stage) + y_lane;
-    for (int pair = 0; pair < steps; pair += 2) {
-      uint32_t a[2][4];
+  uint32_t a[3][4], run[3];
+  bool add = false;
+  const auto load = [&](auto turn, int stage, int step) {
+    load_transposed(a[turn], stages.y(stage) + y_lane + step * 2 * kRun * kSwizzleRow);
+    run[turn] = runs[step];
+  };
+  const auto multiply_step = [&](auto turn, int stage, int) {
+    const uint64_t layout = operand_layout((run[turn] >> 16) * kSwizzleRow, x_block);
+    const uint32_t at = stages.halo(stage) + (run[turn] & 0xffff) * kSwizzleRow;
+    product_fence();
 #pragma unroll
-      for (int s = 0; s < 2; ++s) {
-        const int step = pair + s;
-        load_transposed(a[s], y + step * 2 * kRun * kSwizzleRow);
-        const uint32_t run = runs[step];
-        const uint64_t layout = operand_layout((run >> 16) * kSwizzleRow, 16);
-        const uint32_t at = halo + (run & 0xffff) * kSwizzleRow;
-        product_fence();
-#pragma unroll
-        for (int i = 0; i < kTaps; ++i) {
-          multiply<T, kWgradBlock, true>(sums[i], a[s], operand_at(layout, at + shift[i]), true);
-        }
-        product_commit();
-        product_wait<1>();
-        if (step == 0 && held >= 0) {
-          if (lane == 0) barrier_arrive(stages.empty(held));
-          held = -1;
-        }
-      }
+    for (int i = 0; i < kTaps; ++i) {
+      multiply<T, kColumns, true>(sums[i], a[turn], operand_at(layout, at + shift[i]), add);
     }
-    held = place.stage;
-    place.advance(t.stages);
-  }
-  product_wait<0>();
+    product_commit();
+    add = true;
+  };
+  take_steps(t, work, stages, load, multiply_step);
+  finish_products();
 #pragma unroll
   for (int i = 0; i < kTaps; ++i) {
     settle(sums[i]);
-    store_tap<kWgradBlock>(sums[i], p, t, work, first + i, row_block, 0, partial);
+    store_tap<kColumns>(sums[i], sums_map, t, work, first + i, row_block, 0, stages.data, i % 2);
+  }
+  finish_stores();
+}
+
+// The same for a number of taps that is not known ahead.
+template <typename T, int kColumns, int kTaps, typename... Args>
+__device__ __forceinline__ void multiply_share(int count, const Args&... args) {
+  if constexpr (kTaps > 0) {
+    if (count == kTaps) return multiply_taps<T, kColumns, kTaps>(args...);
+    multiply_share<T, kColumns, kTaps - 1>(count, args...);
   }
 }
 
 #endif  // JAXDIRECT_HOPPER
 
-template <typename T>
+template <typename T, int kColumns>
 __global__ void __launch_bounds__(kThreads, 1)
     wgrad_slices(const __grid_constant__ CUtensorMap x, const __grid_constant__ CUtensorMap y,
-                 float* partial, const __grid_constant__ WgradProblem p,
+                 const __grid_constant__ CUtensorMap sums, const __grid_constant__ WgradProblem p,
                  const __grid_constant__ WgradTiling t) {
 #if JAXDIRECT_HOPPER
   extern __shared__ char shared[];
   __shared__ uint32_t runs[64];  // by step: the first run's pixel, and from it to the second's
   const WgradStages stages(t, shared);
   const WgradWork work(t);
-  if (threadIdx.x == 0) {
+  RingPlace place;
+  if (threadIdx.x == 128 * kConsumers) {
     for (int i = 0; i < t.stages; ++i) {
       barrier_init(stages.full(i), 1);
       barrier_init(stages.empty(i), kConsumerWarps);
     }
     barrier_init_fence();
+    // Comes while the other threads prepare.
+    fetch_wgrad_tiles(x, y, p, t, work, stages, place, work.first_tile, work.first_tile + 1);
   }
   if (threadIdx.x < t.steps()) {
     const int from = run_pixel(t, 2 * threadIdx.x), to = run_pixel(t, 2 * threadIdx.x + 1);
@@ -236,26 +301,17 @@ __global__ void __launch_bounds__(kThreads, 1)
   const int group = warpgroup();
   if (group == kConsumers) {
     give_registers<40>();
-    if (threadIdx.x == 128 * kConsumers) fetch_wgrad_tiles(x, y, p, t, work, stages);
+    if (threadIdx.x == 128 * kConsumers) {
+      fetch_wgrad_tiles(x, y, p, t, work, stages, place, work.first_tile + 1, work.end_tile);
+    }
     return;
   }
   take_registers<232>();
   const WgradShare share(t, work, group);
-  const int first = share.first, row_block = share.row_block;
-  switch (share.count) {
-    case 5:
-      return multiply_taps<T, 5>(p, t, work, stages, runs, first, row_block, partial);
-    case 4:
-      return multiply_taps<T, 4>(p, t, work, stages, runs, first, row_block, partial);
-    case 3:
-      return multiply_taps<T, 3>(p, t, work, stages, runs, first, row_block, partial);
-    case 2:
-      return multiply_taps<T, 2>(p, t, work, stages, runs, first, row_block, partial);
-    case 1:
-      return multiply_taps<T, 1>(p, t, work, stages, runs, first, row_block, partial);
-    default:
-      return give_stages_back(work, stages, t.stages);
-  }
+  if (share.count == 0) return give_stages_back(work, stages, t.stages);
+  constexpr int kTaps = kColumns == kWgradBlock ? kWgradTapsAtOnce : kWgradTapsOf96;
+  multiply_share<T, kColumns, kTaps>(share.count, sums, t, work, stages, runs, share.first,
+                                     share.row_block);
 #endif
 }
 

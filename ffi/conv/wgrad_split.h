@@ -10,9 +10,10 @@
 
 namespace jaxdirect::conv {
 
-// Writes the slices' sums to `partial`, [slices, R, S, C, K]. The maps: x in boxes of all 64
-// channels, in order; y in boxes of 32 channels, swizzled.
+// Writes the slices' sums. The maps: x in boxes of all 64 channels, in order; y in boxes of 32
+// channels, swizzled; the sums, [slices R S, C, K], in boxes of 32 x 32, swizzled.
 Status launch_wgrad_split(cudaStream_t stream, const CUtensorMap& x, const CUtensorMap& y,
-                          const WgradProblem& problem, const WgradTiling& tiling, float* partial);
+                          const CUtensorMap& sums, const WgradProblem& problem,
+                          const WgradTiling& tiling);
 
 }  // namespace jaxdirect::conv

@@ -149,57 +149,31 @@ __device__ __forceinline__ void multiply_two_parts(Sums& sums, const TapShifts<S
                                                    const WgradSplitStages& stages,
                                                    const WgradRuns& runs) {
   using B = __nv_bfloat16;
-  const int steps = t.steps();
   const uint32_t part = t.part_bytes / 16, table = shared_address(runs.y_rows);
-  const bool speaks = threadIdx.x % 32 == 0;
-  RingPlace place;
-  int held = -1;
-  for (int tile = work.first_tile; tile < work.end_tile; ++tile) {
-    barrier_wait(stages.full(place.stage), place.parity);
-    const uint32_t halo = stages.halo(place.stage);
-    uint32_t a[2][2][4];
-    const auto take_step = [&](auto turn, const PairOperand& operand, int step) {
-      constexpr int s = decltype(turn)::value;
-      load_y_parts(a[s], t, halo, table, step);
-      product_fence();
-      const auto add = [&](int y_part, uint32_t moved) {  // neighbouring products are of other sums
+  uint32_t a[3][2][4];
+  const auto load = [&](auto turn, int stage, int step) {
+    load_y_parts(a[turn], t, stages.halo(stage), table, step);
+  };
+  const auto multiply_step = [&](auto turn, int stage, int step) {
+    const PairOperand operand(stages.halo(stage), &runs.pixels[step]);
+    product_fence();
+    const auto add = [&](int y_part, uint32_t moved) {  // neighbouring products are of other sums
 #pragma unroll
-        for (int i = 0; i < Sums::kTaps; ++i) {
-          multiply<B, kWgradBlock, true>(sums.taps[i], a[s][y_part], operand(s, shift(i) + moved),
-                                         true);
-        }
-        if constexpr (Sums::kHalf) {
-          multiply<B, kWgradBlock / 2, true>(sums.half, a[s][y_part],
-                                             operand(s, shift(Sums::kTaps) + moved), true);
-        }
-      };
-      add(1, 0);
-      add(0, part);
-      add(0, 0);
-      product_commit();
+      for (int i = 0; i < Sums::kTaps; ++i) {
+        multiply<B, kWgradBlock, true>(sums.taps[i], a[turn][y_part], operand(0, shift(i) + moved),
+                                       true);
+      }
+      if constexpr (Sums::kHalf) {
+        multiply<B, kWgradBlock / 2, true>(sums.half, a[turn][y_part],
+                                           operand(0, shift(Sums::kTaps) + moved), true);
+      }
     };
-    const auto release = [&] {
-      if (speaks && held >= 0) barrier_arrive(stages.empty(held));
-      held = -1;
-    };
-    int step = 0;
-    for (; step + 1 < steps; step += 2) {
-      const PairOperand operand(halo, &runs.pixels[step]);
-      take_step(std::integral_constant<int, 0>(), operand, step);
-      product_wait<1>();
-      release();
-      take_step(std::integral_constant<int, 1>(), operand, step + 1);
-      product_wait<1>();
-    }
-    if (step < steps) {
-      take_step(std::integral_constant<int, 0>(), PairOperand(halo, &runs.pixels[step]), step);
-      product_wait<0>();  // the next tile begins with the same operand
-      release();
-    }
-    held = place.stage;
-    place.advance(t.stages);
-  }
-  product_wait<0>();
+    add(1, 0);
+    add(0, part);
+    add(0, 0);
+    product_commit();
+  };
+  take_steps(t, work, stages, load, multiply_step);
 #pragma unroll
   for (int i = 0; i < Sums::kTaps; ++i) settle(sums.taps[i]);
   settle(sums.half);
@@ -270,11 +244,11 @@ __device__ __forceinline__ void multiply_three_parts(Sums& sums, const TapShifts
 }
 
 template <int kParts, typename Sums>
-__device__ __forceinline__ void multiply_split_taps(const WgradProblem& p, const WgradTiling& t,
-                                                    const WgradWork& work,
+__device__ __forceinline__ void multiply_split_taps(const CUtensorMap& sums_map,
+                                                    const WgradTiling& t, const WgradWork& work,
                                                     const WgradSplitStages& stages,
-                                                    const WgradRuns& runs, const SplitShare& share,
-                                                    float* partial) {
+                                                    const WgradRuns& runs,
+                                                    const SplitShare& share) {
   const TapShifts<Sums> shift(t, share);
   Sums sums;
   if constexpr (kParts == 2) {
@@ -282,14 +256,17 @@ __device__ __forceinline__ void multiply_split_taps(const WgradProblem& p, const
   } else {
     multiply_three_parts(sums, shift, t, work, stages, runs);
   }
+  finish_products();
 #pragma unroll
   for (int i = 0; i < Sums::kTaps; ++i) {
-    store_tap<kWgradBlock>(sums.taps[i], p, t, work, share.first + i, share.row_block, 0, partial);
+    store_tap<kWgradBlock>(sums.taps[i], sums_map, t, work, share.first + i, share.row_block, 0,
+                           stages.data, i % 2);
   }
   if constexpr (Sums::kHalf) {
-    store_tap<kWgradBlock / 2>(sums.half, p, t, work, share.middle, share.row_block, share.column,
-                               partial);
+    store_tap<kWgradBlock / 2>(sums.half, sums_map, t, work, share.middle, share.row_block,
+                               share.column, stages.data, Sums::kTaps % 2);
   }
+  finish_stores();
 }
 
 // The same for a share that is not known ahead.
@@ -312,7 +289,8 @@ __device__ __forceinline__ void multiply_share(const SplitShare& share, const Ar
 template <int kParts>
 __global__ void __launch_bounds__(kThreads, 1)
     wgrad_split_slices(const __grid_constant__ CUtensorMap x, const __grid_constant__ CUtensorMap y,
-                       float* partial, const __grid_constant__ WgradProblem p,
+                       const __grid_constant__ CUtensorMap sums,
+                       const __grid_constant__ WgradProblem p,
                        const __grid_constant__ WgradTiling t) {
 #if JAXDIRECT_HOPPER
   extern __shared__ char shared[];
@@ -333,7 +311,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
   take_registers<kConsumerRegisters>();
   const SplitShare share(t, work, group);
-  multiply_share<kParts>(share, p, t, work, stages, runs, share, partial);
+  multiply_share<kParts>(share, sums, t, work, stages, runs, share);
 #endif
 }
 

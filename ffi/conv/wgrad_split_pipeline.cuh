@@ -35,7 +35,7 @@ struct WgradSplitStages {
     raw_bytes = t.raw_bytes;
     stages = t.stages;
     raw_data = data + t.stages * stage_bytes;
-    barriers = raw_data + t.raw_stages * t.raw_bytes;
+    barriers = data + t.data_bytes();
   }
 
   __device__ uint32_t halo(int stage) const { return data + stage * stage_bytes; }
@@ -62,16 +62,16 @@ __device__ inline void fetch_split_tiles(const CUtensorMap& x, const CUtensorMap
     const uint32_t raw_full = stages.raw_full(raw.stage), full = stages.full(place.stage);
     barrier_wait(stages.raw_empty(raw.stage), raw.parity ^ 1);
     barrier_expect(raw_full, t.halo_pixels() * kRawRow);
-    copy_tensor(stages.raw(raw.stage), &x, raw_full, work.chunk * kWgradBlock,
+    copy_tensor(stages.raw(raw.stage), &x, raw_full, work.chunk * kWgradBlock, n,
                 w * p.stride_w - p.pad_w + group.origin_w,
-                h * p.stride_h - p.pad_h + group.origin_h, n);
+                h * p.stride_h - p.pad_h + group.origin_h);
     raw.advance(t.raw_stages);
     barrier_wait(stages.empty(place.stage), place.parity ^ 1);
     barrier_expect(full, y_blocks * y_block);
     for (int block = 0; block < y_blocks; ++block) {
       copy_tensor(stages.y(place.stage) + block * t.y_rows * kSwizzleRow, &y, full,
-                  work.column_block * t.row_blocks * kWgradBlock + block * kWgradBlock / 2, w, h,
-                  n);
+                  work.column_block * t.row_blocks * kWgradBlock + block * kWgradBlock / 2, n, w,
+                  h);
     }
     place.advance(t.stages);
   }
@@ -155,9 +155,7 @@ __device__ inline void prepare_split(const WgradTiling& t, const WgradSplitStage
   const int line_runs = t.line_runs();
   const auto run_pixel = [&](int run) {
     if (run >= t.runs) return 0;
-    const int line = run / line_runs, column = run % line_runs * kRun;
-    const int n = t.flat ? line : line / t.tile_height, h = t.flat ? 0 : line % t.tile_height;
-    return (n * t.halo_height + h) * t.halo_width + column;
+    return run / line_runs * t.halo_width * t.tile_images + run % line_runs * kRun;
   };
   if (threadIdx.x < t.steps()) {
     const int from = run_pixel(2 * threadIdx.x), to = run_pixel(2 * threadIdx.x + 1);
@@ -165,12 +163,13 @@ __device__ inline void prepare_split(const WgradTiling& t, const WgradSplitStage
     runs.pixels[threadIdx.x] = from | (to > from ? to - from : 0) << 16;
   }
   for (int i = threadIdx.x; i < t.steps() * 2 * kRun; i += blockDim.x) {
-    const int run = i / kRun, line = run / line_runs, column = run % line_runs * kRun + i % kRun;
+    const int run = i / kRun, pixel = run % line_runs * kRun + i % kRun;
+    const int n = pixel % t.tile_images, column = pixel / t.tile_images;
     const int w = t.flat ? column % t.halo_width : column;
-    const int h = t.flat ? column / t.halo_width : 0;
+    const int h = t.flat ? column / t.halo_width : run / line_runs;
     int row = t.tile_pixels();  // zeros
     if (run < t.runs && w < t.tile_width && h < t.tile_height) {
-      row = (t.flat ? line * t.tile_height + h : line) * t.tile_width + w;
+      row = (h * t.tile_width + w) * t.tile_images + n;
     }
     runs.y_rows[run][i % kRun] = row * kSwizzleRow | row % 8 * 16;
   }

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <set>
 
 #include "conv/wgrad.h"
@@ -11,6 +12,7 @@ constexpr int kMaxSteps = 32;
 constexpr int kMaxPixels = 256;
 // Of a slice, at most: tensor cores truncate when they add, and with three parts float32 rounds.
 constexpr int kSlicePixels = 1 << 15;
+constexpr int64_t kMostLeastSlices = 1 << 12;
 constexpr int64_t kSliceBytes = 64 << 20;  // of all slices' sums, where that leaves enough of them
 
 int ceil_div(int a, int b) { return (a + b - 1) / b; }
@@ -18,7 +20,7 @@ int round_up(int a, int b) { return ceil_div(a, b) * b; }
 
 bool complete(const Shape& s, WgradTiling* t) {
   if (!group_taps(s, t)) return false;
-  t->runs = t->tile_images * (t->flat ? 1 : t->tile_height) * t->line_runs();
+  t->runs = (t->flat ? 1 : t->tile_height) * t->line_runs();
   if (t->steps() > kMaxSteps) return false;
   t->raw_bytes = round_up(t->halo_pixels() * kWgradBlock * 4, 1024);
   // A line's last run may end up to seven pixels behind the halo.
@@ -35,21 +37,18 @@ bool complete(const Shape& s, WgradTiling* t) {
   return false;
 }
 
-// The largest group against the mean.
-double unevenness(const WgradTiling& t) {
-  int most = 0;
-  for (int g = 0; g < t.groups; ++g) most = std::max<int>(most, t.group[g].count);
-  return static_cast<double>(most) * t.groups / t.taps;
-}
-
-// Clock ticks of one item, over all pixels.
-double item_cost(const WgradTiling& t) {
-  const double taps = static_cast<double>(t.taps) / t.groups;
-  const double products = t.steps() * taps * t.row_blocks * (t.parts == 3 ? 6 * 38 : 3 * 36);
+// Clock ticks of one item of each group, over all pixels.
+std::array<double, kWgradTaps> group_costs(const WgradTiling& t) {
   const double split = t.halo_pixels() * (t.parts == 3 ? 24.0 : 16.0);
   const double loads = (t.halo_pixels() * kWgradBlock * 4 + t.y_bytes) / 24.0;
   const double stall = 100 + (t.raw_stages == 1 ? 200 : 0) + (split + loads) / 10;
-  return t.tiles() * (std::max({products, split, loads}) + stall);
+  std::array<double, kWgradTaps> costs;
+  for (int g = 0; g < t.groups; ++g) {
+    const double products =
+        t.steps() * t.group[g].count * t.row_blocks * (t.parts == 3 ? 6 * 38 : 3 * 36);
+    costs[g] = t.tiles() * (std::max({products, split, loads}) + stall);
+  }
+  return costs;
 }
 
 // Extents that divide `whole` most evenly, and multiples of a run, up to `most`.
@@ -71,7 +70,9 @@ bool tile_split(const Shape& s, WgradTiling* best) {
   bool found = false;
   const auto consider = [&](WgradTiling t) {
     if (!complete(s, &t)) return;
-    const double cost = item_cost(t) * t.items() * (1 + unevenness(t)) / 2;
+    const auto costs = group_costs(t);
+    double cost = 0;
+    for (int g = 0; g < t.groups; ++g) cost += costs[g] * t.chunks * t.column_blocks;
     if (found && cost >= best_cost) return;
     found = true;
     best_cost = cost;
@@ -79,8 +80,7 @@ bool tile_split(const Shape& s, WgradTiling* best) {
   };
   for (const int width : extents(out_width, kMaxPixels, true)) {
     for (const int height : extents(out_height, kMaxPixels / width, false)) {
-      const bool whole = width >= out_width && height >= out_height;
-      const int most = whole ? std::min(batch, kMaxPixels / (width * height)) : 1;
+      const int most = std::min(batch, kMaxPixels / (width * height));
       for (int images = 1; images <= most; ++images) {
         for (int row_blocks = 1; row_blocks <= (s.out_channels > kWgradBlock ? 2 : 1);
              ++row_blocks) {
@@ -100,11 +100,11 @@ bool tile_split(const Shape& s, WgradTiling* best) {
   }
   if (!found) return false;
   const int64_t pixels = int64_t{best->tiles()} * best->tile_pixels();
-  const int64_t least =
-      std::min<int64_t>((pixels + kSlicePixels - 1) / kSlicePixels, best->tiles());
+  const int64_t least = std::min<int64_t>(
+      {(pixels + kSlicePixels - 1) / kSlicePixels, best->tiles(), kMostLeastSlices});
   const int64_t most = std::clamp<int64_t>(kSliceBytes / (s.filter_size() * 4), 1, best->tiles());
-  choose_slices(s, item_cost(*best), unevenness(*best), static_cast<int>(least),
-                static_cast<int>(most), best);
+  choose_slices(s, group_costs(*best).data(), static_cast<int>(least), static_cast<int>(most),
+                best);
   return true;
 }
 

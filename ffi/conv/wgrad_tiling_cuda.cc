@@ -1,5 +1,6 @@
 #include <algorithm>
-#include <cmath>
+#include <array>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -13,8 +14,11 @@ constexpr int kMultiprocessors = 132;
 constexpr int kSharedBytes = 227 * 1024 - 512;  // beside the kernel's own
 constexpr int kMaxBox = 256;
 constexpr int kMaxSteps = 32;
+constexpr int kMaxPixels = 256;     // of a tile
+constexpr int kMaxSlices = 0xffff;  // of all groups: an axis of the grid
 
 int ceil_div(int a, int b) { return (a + b - 1) / b; }
+int round_up(int a, int b) { return ceil_div(a, b) * b; }
 
 }  // namespace
 
@@ -35,7 +39,8 @@ bool group_taps(const Shape& s, WgradTiling* t) {
   std::stable_sort(taps.begin(), taps.end(), [](const Tap& a, const Tap& b) {
     return std::pair(a.grid_h, a.grid_w) < std::pair(b.grid_h, b.grid_w);
   });
-  const int most = kWgradTapsAtOnce * (t->row_blocks == 1 ? 2 : 1);
+  const int most =
+      (t->columns > kWgradBlock ? kWgradTapsOf96 : kWgradTapsAtOnce) * (t->row_blocks == 1 ? 2 : 1);
   t->taps = static_cast<int>(taps.size());
   t->groups = 0;
   int reach_h = 0, reach_w = 0;
@@ -62,7 +67,7 @@ bool group_taps(const Shape& s, WgradTiling* t) {
       }
       t->group[t->groups++] = {static_cast<int16_t>(row * s.stride_h + taps[from].grid_h),
                                static_cast<int16_t>(column * s.stride_w + taps[from].grid_w),
-                               static_cast<uint8_t>(from), static_cast<uint8_t>(to - from)};
+                               static_cast<uint8_t>(from), static_cast<uint8_t>(to - from), 1};
       first_pixel.emplace_back(row, column);
     }
     begin = end;
@@ -75,7 +80,8 @@ bool group_taps(const Shape& s, WgradTiling* t) {
     const auto [row, column] = first_pixel[g];
     for (int i = t->group[g].first; i < t->group[g].first + t->group[g].count; ++i) {
       const int shift = (taps[i].row - row) * t->halo_width + taps[i].column - column;
-      t->tap[i] = {static_cast<uint8_t>(taps[i].number), static_cast<uint16_t>(shift)};
+      t->tap[i] = {static_cast<uint8_t>(taps[i].number),
+                   static_cast<uint16_t>(shift * t->tile_images)};
     }
   }
   return (t->halo_height - 1) * s.stride_h < kMaxBox && (t->halo_width - 1) * s.stride_w < kMaxBox;
@@ -85,22 +91,50 @@ void set_blocks(const Shape& s, WgradTiling* t) {
   t->blocks_n = ceil_div(static_cast<int>(s.batch), t->tile_images);
   t->blocks_h = ceil_div(static_cast<int>(s.out_height), t->tile_height);
   t->blocks_w = ceil_div(static_cast<int>(s.out_width), t->tile_width);
-  t->chunks = ceil_div(static_cast<int>(s.channels), kWgradBlock);
+  t->chunks = ceil_div(static_cast<int>(s.channels), t->columns);
   t->column_blocks = ceil_div(static_cast<int>(s.out_channels), kWgradBlock * t->row_blocks);
 }
 
-void choose_slices(const Shape& s, double item, double unevenness, int least, int most,
-                   WgradTiling* t) {
-  const double sums = static_cast<double>(s.filter_size()) * 8 / 2000;  // ticks to add one slice
+void choose_slices(const Shape& s, const double* group_cost, int least, int most, WgradTiling* t) {
+  constexpr int kMoreWaves = 3;
+  // Ticks of a block's beginning, with its first tile from memory, and of its end.
+  const double ends = 7000 + (t->halo_bytes + t->y_bytes) / 20.0;
+  const int items = t->chunks * t->column_blocks;
   most = std::max(least, std::min({most, t->tiles(), 4 * kMultiprocessors}));
-  t->slices = 0;
-  for (int slices = least; slices <= most; ++slices) {
-    const double waves = ceil_div(t->items() * slices, kMultiprocessors);
-    const double tiles = static_cast<double>(ceil_div(t->tiles(), slices)) / t->tiles();
-    const double cost = (waves + unevenness - 1) * item * tiles + waves * 3000 + sums * slices;
-    if (t->slices > 0 && cost >= t->cost) continue;
-    t->cost = cost;
-    t->slices = slices;
+  // Ticks to write and to add the sums of one slice of one tap.
+  const double sums = static_cast<double>(s.channels * s.out_channels) * 8 / 2500;
+  std::vector<int> slices(t->groups, least);
+  const auto block_cost = [&](int g) {
+    return group_cost[g] * ceil_div(t->tiles(), slices[g]) / t->tiles();
+  };
+  const auto slowest = [&] {
+    int at = 0;
+    for (int g = 1; g < t->groups; ++g) {
+      if (block_cost(g) > block_cost(at)) at = g;
+    }
+    return at;
+  };
+  int blocks = t->groups * least * items;
+  t->cost = 0;
+  for (int waves = ceil_div(blocks, kMultiprocessors), last = waves + kMoreWaves; waves <= last;
+       ++waves) {
+    // The slowest blocks get shorter while there is room; more waves begin where fewer ended.
+    bool room = true;
+    while (room && blocks + items <= waves * kMultiprocessors) {
+      const int g = slowest();
+      room = slices[g] < most;
+      if (!room) break;
+      ++slices[g];
+      blocks += items;
+    }
+    double cost = waves * (block_cost(slowest()) + ends);
+    for (int g = 0; g < t->groups; ++g) cost += sums * slices[g] * t->group[g].count;
+    if (t->cost == 0 || cost < t->cost) {
+      t->cost = cost;
+      t->slices = *std::max_element(slices.begin(), slices.end());
+      for (int g = 0; g < t->groups; ++g) t->group[g].slices = static_cast<uint16_t>(slices[g]);
+    }
+    if (!room) break;
   }
 }
 
@@ -110,7 +144,7 @@ bool complete(const Shape& s, WgradTiling* t) {
   t->runs = t->tile_pixels() / kRun;
   if (!group_taps(s, t) || t->steps() > kMaxSteps) return false;
   const int row_bytes = 128;
-  t->halo_bytes = ceil_div(t->halo_pixels() * row_bytes, 1024) * 1024;
+  t->halo_bytes = round_up(t->halo_pixels() * row_bytes, 1024) * t->x_blocks();
   t->y_bytes = t->steps() * 2 * kRun * row_bytes * t->row_blocks;
   set_blocks(s, t);
   for (t->stages = 4; t->stages > 2 && t->shared_bytes() > kSharedBytes; --t->stages) {
@@ -118,39 +152,62 @@ bool complete(const Shape& s, WgradTiling* t) {
   return t->shared_bytes() <= kSharedBytes;
 }
 
-// Clock ticks of all products and loads of one item, over all pixels.
-double item_cost(const WgradTiling& t) {
-  const double taps = static_cast<double>(t.taps) / t.groups;
-  const double per_group = t.row_blocks == 2 ? taps * 2 : taps;
-  const double products = t.steps() * per_group * 34;
-  const double loads = (t.halo_bytes + t.y_bytes) / 28.0;
-  return t.tiles() * (std::max(products, loads) + 100);
+// Clock ticks of all products and loads of one item of each group, over all pixels.
+std::array<double, kWgradTaps> group_costs(const WgradTiling& t) {
+  const double bytes = t.halo_bytes * (t.columns / 64.0) / t.x_blocks() + t.y_bytes;
+  const double loads = bytes / 24;
+  // A stage that becomes free is wanted again when the others are used up.
+  const double latency = (1200 + bytes / 40) / (t.stages - 1);
+  std::array<double, kWgradTaps> costs;
+  for (int g = 0; g < t.groups; ++g) {
+    const double products = t.steps() * t.group[g].count * t.row_blocks * (t.columns / 2) * 1.04;
+    costs[g] = t.tiles() * (std::max({products, loads, latency}) + loads / 10 + 150);
+  }
+  return costs;
+}
+
+// Extents that divide `whole` most evenly, up to `most`.
+std::set<int> extents(int whole, int most) {
+  std::set<int> found;
+  for (int parts = 1; parts <= whole; ++parts) found.insert(ceil_div(whole, parts));
+  found.erase(found.upper_bound(most), found.end());
+  return found;
 }
 
 bool tile_16_bits(const Shape& s, WgradTiling* best) {
   bool found = false;
-  double best_cost = 0;
-  const int out_height = static_cast<int>(s.out_height);
-  const int widest = ceil_div(static_cast<int>(s.out_width), kRun) * kRun;
-  for (int width = kRun; width <= std::min(widest, 128); width += kRun) {
-    for (int height = 1; height <= std::min(out_height, 256 / width); ++height) {
-      if (height > 1 && ceil_div(out_height, height) == ceil_div(out_height, height - 1)) continue;
-      for (int images = 1; images <= s.batch && images * height * width <= 256; ++images) {
-        WgradTiling t;
-        t.tile_images = images;
-        t.tile_height = height;
-        t.tile_width = width;
-        t.row_blocks = s.out_channels > kWgradBlock ? 2 : 1;
-        if (!complete(s, &t)) continue;
-        const double cost = item_cost(t);
-        if (found && cost >= best_cost) continue;
-        best_cost = cost;
-        *best = t;
-        found = true;
+  const auto consider = [&](WgradTiling t) {
+    if (!complete(s, &t)) return;
+    choose_slices(s, group_costs(t).data(), 1, t.tiles(), &t);
+    if (found && t.cost >= best->cost) return;
+    *best = t;
+    found = true;
+  };
+  // The sides of a tile, of an item that is given.
+  const auto consider_sides = [&](WgradTiling t, int images, int width) {
+    t.tile_images = images;
+    t.tile_width = width;
+    for (const int height :
+         extents(static_cast<int>(s.out_height), kMaxPixels / (width * images))) {
+      t.tile_height = height;
+      consider(t);
+    }
+  };
+  for (const int columns : {kWgradBlock, 96}) {
+    for (int row_blocks = 1; row_blocks <= (s.out_channels > kWgradBlock ? 2 : 1); ++row_blocks) {
+      WgradTiling item;
+      item.columns = columns;
+      item.row_blocks = row_blocks;
+      for (int images = 1; images < 2 * s.batch && images <= 64; images *= 2) {
+        const int whole_runs = kRun / std::min(images, kRun);  // in a row of the tile
+        std::set<int> widths;
+        for (const int width : extents(static_cast<int>(s.out_width), kMaxPixels)) {
+          widths.insert(round_up(width, whole_runs));
+        }
+        for (const int width : widths) consider_sides(item, images, width);
       }
     }
   }
-  if (found) choose_slices(s, best_cost, 1, 1, best->tiles(), best);
   return found;
 }
 
@@ -170,7 +227,8 @@ bool tile_wgrad(const Shape& s, int parts, WgradProblem* problem, WgradTiling* b
               static_cast<int>(s.stride_w),     static_cast<int>(s.pad_h),
               static_cast<int>(s.pad_w)};
   best->parts = parts;
-  return parts == 1 ? tile_16_bits(s, best) : tile_split(s, best);
+  const bool found = parts == 1 ? tile_16_bits(s, best) : tile_split(s, best);
+  return found && best->slices_of_all() <= kMaxSlices;
 }
 
 }  // namespace jaxdirect::conv

@@ -135,6 +135,15 @@ void check_geometries(Launcher& launcher, bool quick) {
       shape_of(2, {9, 3, 1, 1, 1}, {13, 3, 1, 1, 1}, 12, 20),
       shape_of(3, {12, 2}, {21, 3}, 68, 60),
       shape_of(2, {13, 4, 2, 1, 1}, {15, 3, 2, 1, 1}, 4, 132),
+      // Filters' gradients over small images, one pixel of several of them after the other: batches
+      // that tiles do not fill, taps in groups, 96 channels at once, and hardly a pixel.
+      shape_of(33, {5, 3}, {5, 3}, 96, 72),
+      shape_of(20, {7, 3, 1, 1, 1}, {7, 3, 1, 1, 1}, 64, 64),
+      shape_of(3, {8, 5, 1, 2, 2}, {8, 5, 1, 2, 2}, 96, 72),
+      shape_of(16, {12, 7, 2, 3, 3}, {12, 7, 2, 3, 3}, 32, 40),
+      shape_of(2, {4, 3, 1, 1, 1}, {4, 3, 1, 1, 1}, 96, 8),
+      shape_of(11, {3, 3}, {3, 3}, 160, 96),
+      shape_of(2, {1, 1}, {1, 1}, 8, 8),
       // Channel by channel.
       shape_of(2, {9, 7, 1, 3, 3}, {21, 7, 1, 3, 3}, 32, 32, 32),
       shape_of(2, {9, 3, 2, 1, 1}, {22, 5, 3, 2, 2}, 144, 144, 144),
