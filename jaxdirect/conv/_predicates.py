@@ -42,17 +42,14 @@ def small(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
     return geometry.flops < 5e9
 
 
-def strided(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
-    return dtype.itemsize == 2 and geometry.stride_h * geometry.stride_w > 1
-
-
-def large_filter(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
-    taps = geometry.filter_height * geometry.filter_width
-    return taps >= 25 and geometry.stride_h * geometry.stride_w == 1
-
-
 def accurate(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
     return dtype.itemsize == 4 and precision == 1
+
+
+def accurate_and_large(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    taps = geometry.filter_height * geometry.filter_width
+    strided = geometry.stride_h * geometry.stride_w > 1
+    return taps >= 25 and not strided and accurate(geometry, dtype, precision)
 
 
 def tf32(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
@@ -63,22 +60,5 @@ def tf32_over_few_pixels(geometry: Geometry, dtype: np.dtype, precision: int) ->
     return tf32(geometry, dtype, precision) and pixels(geometry) < 8192
 
 
-def accurate_and_deep(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
-    deep = geometry.channels >= 256 and pixels(geometry) >= 8192
-    return deep and accurate(geometry, dtype, precision)
-
-
 def pixels(geometry: Geometry) -> int:
     return geometry.batch * geometry.out_height * geometry.out_width
-
-
-def narrow(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
-    return max(geometry.channels, geometry.out_channels) <= 64
-
-
-def large_image(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
-    return geometry.out_height * geometry.out_width > 32 * 32
-
-
-def narrowing(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
-    return geometry.channels >= 256 and geometry.out_channels >= 2 * geometry.channels
