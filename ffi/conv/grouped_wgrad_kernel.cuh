@@ -1,0 +1,236 @@
+#pragma once
+
+// wgrad of several groups, 16-bit values:
+//
+//   filter_bar[tap, c, g * width + k] = sum over n, p, q of x[n, h, w, g * depth + c] *
+//                                       y_bar[n, p, q, g * width + k]
+//
+// by way of float32 partial sums [slots * shares, taps, depth, K]. A thread block keeps one block of
+// groups and goes over tiles of y_bar with the halo of x that they meet. A warp multiplies, over 16
+// pixels at a time, pairs of units of x (16 rows: 8 channels at one tap, 8 at another) by kColumns x
+// 8 channels of y_bar; it keeps the sums of kGroupedPairs x kColumns such products all along. Both
+// operands lie pixel by pixel and are loaded transposed. Sums between channels of different groups
+// are left out at the end.
+//
+// Bytes: x and y_bar once (halos overlap in L2), partial sums twice. Shared memory: 4 ticks for a
+// pair of units, which kColumns products share. Floors as in grouped_kernel.cuh.
+
+#include "conv/grouped_mma.cuh"
+
+namespace jaxdirect::conv {
+
+struct GroupedWgradArgs {
+  CUtensorMap x, y;
+  float* partials;
+  int64_t filter_size;
+  GroupedTiling tiling;
+};
+
+#if JAXDIRECT_HOPPER
+
+struct GroupedWgradMemory {
+  uint32_t stages, zeros, full, empty, pixels;
+
+  __device__ explicit GroupedWgradMemory(const GroupedTiling& t, uint32_t base) {
+    stages = (base + 1023) & ~1023u;
+    zeros = stages + t.stages * t.stage_bytes;
+    full = zeros + 1024;
+    empty = full + 8 * t.stages;
+    pixels = empty + 8 * t.stages;
+  }
+};
+
+// Of each pixel of a tile where its window begins in the halo, in bytes, and its place, 8 bits of
+// column, 8 of row and 16 of image; those past the tile are in no image.
+__device__ inline void fill_places(const GroupedTiling& t, uint32_t to) {
+  for (int i = threadIdx.x; i < t.padded_results(); i += kGroupedThreads) {
+    const int column = i % t.tile_width;
+    const int row = i / t.tile_width % t.tile_height;
+    const int image = i / t.tile_width / t.tile_height;
+    const int pixel = (image * t.halo_height + row * t.step_h) * t.halo_width + column * t.step_w;
+    store_word(to + 8 * i, pixel * t.block.in_bytes);
+    store_word(to + 8 * i + 4, image << 16 | row << 8 | column);
+  }
+}
+
+// How much of a tile is inside of y_bar.
+struct GroupedLimits {
+  int images, rows, columns;
+
+  __device__ bool holds(uint32_t place) const {
+    return static_cast<int>(place & 0xff) < columns &&
+           static_cast<int>(place >> 8 & 0xff) < rows && static_cast<int>(place >> 16) < images;
+  }
+};
+
+// What a warp does: pairs of units [pair, pair + kGroupedPairs) of a bundle.
+struct GroupedPart {
+  int bundle, pair, share;
+
+  __device__ GroupedPart(const GroupedTiling& t, int warp) {
+    bundle = warp % t.block.bundles;
+    pair = warp / t.block.bundles % t.parts * kGroupedPairs;
+    share = warp / t.block.bundles / t.parts;
+  }
+};
+
+template <typename T, int kColumns>
+__device__ __forceinline__ void multiply_pixels(
+    float (&sums)[kGroupedPairs][kColumns][4], const uint32_t (&units)[kGroupedPairs],
+    const uint32_t (&runs)[(kColumns + 1) / 2], uint32_t x, uint32_t y, uint32_t zeros,
+    uint32_t places, const GroupedLimits& limits, int out_bytes,
+    const uint32_t (&swizzles)[2], int first) {
+  const int lane = threadIdx.x % 32;
+  // Lanes give the pixels 0-7, 0-7, 8-15, 8-15 for two units, and 0-7, 8-15 twice for two runs.
+  const int x_pixel = first + lane % 8 + lane / 16 * 8;
+  const int y_pixel = first + lane % 16;
+  uint32_t x_place[2], y_place[2];
+  load_words(x_place, places + 8 * x_pixel);
+  load_words(y_place, places + 8 * y_pixel);
+  const bool x_holds = limits.holds(x_place[1]), y_holds = limits.holds(y_place[1]);
+  const uint32_t x_at = x_holds ? x + x_place[0] : zeros, x_mask = x_holds ? ~0u : 0u;
+  const uint32_t y_at = y_holds ? y + y_pixel * out_bytes : zeros, y_mask = y_holds ? ~0u : 0u;
+  uint32_t b[kColumns + 1][2];
+#pragma unroll
+  for (int n = 0; n < kColumns; n += 2) {
+    uint32_t both[4];
+    load_transposed(both, swizzled(y_at + (runs[n / 2] & y_mask), swizzles[1]));
+    b[n][0] = both[0], b[n][1] = both[1], b[n + 1][0] = both[2], b[n + 1][1] = both[3];
+  }
+#pragma unroll
+  for (int p = 0; p < kGroupedPairs; ++p) {
+    uint32_t a[4];
+    load_transposed(a, swizzled(x_at + (units[p] & x_mask), swizzles[0]));
+#pragma unroll
+    for (int n = 0; n < kColumns; ++n) multiply<T>(sums[p][n], a, b[n]);
+  }
+}
+
+template <int kColumns>
+__device__ inline void write_partial(const GroupedTiling& t, const GroupedPart& part, int block,
+                                     const float (&sums)[kGroupedPairs][kColumns][4], float* to) {
+  const GroupedBlock& k = t.block;
+  const int lane = threadIdx.x % 32, units = k.units[part.bundle];
+  const int64_t out_channels = int64_t{1} * t.groups * k.width;
+#pragma unroll
+  for (int p = 0; p < kGroupedPairs; ++p) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int unit = 2 * (part.pair + p) + half;
+      if (unit >= t.phase[0].taps() * units) continue;
+      const int in = (k.first[part.bundle] + unit % units) * k.unit_channels + lane / 4;
+      const int group = in / k.depth, all = block * k.groups + group;
+      if (group >= k.groups || all >= t.groups) continue;
+      float* row = to + (int64_t{unit / units} * k.depth + in % k.depth) * out_channels;
+#pragma unroll
+      for (int n = 0; n < kColumns; ++n) {
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const int out = (part.bundle * kColumns + n) * kGroupedColumns + lane % 4 * 2 + i;
+          if (out / k.width != group) continue;
+          row[block * k.out_channels() + out] = sums[p][n][2 * half + i];
+        }
+      }
+    }
+  }
+}
+
+template <typename T, int kColumns>
+__device__ __forceinline__ void sum_tiles(const GroupedWgradArgs& args,
+                                          const GroupedWgradMemory& at, const GroupedPart& part, int block,
+                                          int slot) {
+  const GroupedTiling& t = args.tiling;
+  const int lane = threadIdx.x % 32;
+  const GroupedPhase& phase = t.phase[0];
+  const int count = t.block.units[part.bundle], all_units = phase.taps() * count;
+  uint32_t units[kGroupedPairs], runs[(kColumns + 1) / 2];
+#pragma unroll
+  for (int p = 0; p < kGroupedPairs; ++p) {
+    const int unit = min(2 * (part.pair + p) + lane / 8 % 2, all_units - 1);
+    const int tap = unit / count;
+    const int row = tap / phase.taps_w * phase.tap_step_h;
+    const int column = tap % phase.taps_w * phase.tap_step_w;
+    units[p] = (row * t.halo_width + column) * t.block.in_bytes +
+               (t.block.first[part.bundle] + unit % count) * kGroupedUnit;
+  }
+#pragma unroll
+  for (int n = 0; n < kColumns; n += 2) {
+    const int run = part.bundle * kColumns + min(n + lane / 16, kColumns - 1);
+    runs[n / 2] = min(run, t.block.column_runs() - 1) * kGroupedUnit;
+  }
+  const uint32_t swizzles[2] = {swizzle_mask(t.block.in_bytes), swizzle_mask(t.block.out_bytes)};
+  float sums[kGroupedPairs][kColumns][4] = {};
+  const int halo_stage = t.stage_bytes - t.result_bytes;
+  int stage = 0, parity = 0;
+  for (int tile = slot; tile < t.tiles(); tile += t.slots) {
+    const GroupedTile box(t, tile);
+    const GroupedLimits limits{min(t.batch - box.image, t.tile_images),
+                               min(phase.height - box.row, t.tile_height),
+                               min(phase.width - box.column, t.tile_width)};
+    barrier_wait(at.full + 8 * stage, parity);
+    const uint32_t x = at.stages + stage * t.stage_bytes;
+    for (int first = part.share * kGroupedRows; first < t.tile_results();
+         first += t.shares * kGroupedRows) {
+      multiply_pixels<T, kColumns>(sums, units, runs, x, x + halo_stage, at.zeros, at.pixels,
+                                   limits, t.block.out_bytes, swizzles, first);
+    }
+    __syncwarp();
+    if (lane == 0) barrier_arrive(at.empty + 8 * stage);
+    if (++stage == t.stages) stage = 0, parity ^= 1;
+  }
+  write_partial<kColumns>(t, part, block, sums,
+                          args.partials + (int64_t{slot} * t.shares + part.share) *
+                                              args.filter_size);
+}
+
+__device__ inline void copy_tiles(const GroupedWgradArgs& args, const GroupedWgradMemory& at,
+                                  int block, int slot) {
+  const GroupedTiling& t = args.tiling;
+  const int halo_stage = t.stage_bytes - t.result_bytes;
+  int stage = 0, parity = 0;
+  for (int tile = slot; tile < t.tiles(); tile += t.slots) {
+    const GroupedTile box(t, tile);
+    const uint32_t full = at.full + 8 * stage, to = at.stages + stage * t.stage_bytes;
+    barrier_wait(at.empty + 8 * stage, parity ^ 1);
+    barrier_expect(full, t.halo_bytes() + t.tile_results() * t.block.out_bytes);
+    copy_tensor(to, &args.x, full, block * t.block.in_channels(),
+                box.column * t.step_w + t.halo_first_w, box.row * t.step_h + t.halo_first_h,
+                box.image);
+    copy_tensor(to + halo_stage, &args.y, full, block * t.block.out_channels(), box.column, box.row,
+                box.image);
+    if (++stage == t.stages) stage = 0, parity ^= 1;
+  }
+}
+
+#endif  // JAXDIRECT_HOPPER
+
+template <typename T, int kColumns>
+__global__ void __launch_bounds__(kGroupedThreads, 2)
+    grouped_slices(const __grid_constant__ GroupedWgradArgs args) {
+#if JAXDIRECT_HOPPER
+  extern __shared__ uint8_t shared[];
+  const GroupedTiling& t = args.tiling;
+  const GroupedWgradMemory at(t, shared_address(shared));
+  const int warp = warp_index(), lane = threadIdx.x % 32;
+  const int working = t.block.bundles * t.parts * t.shares;
+  if (threadIdx.x == 0) {
+    for (int s = 0; s < t.stages; ++s) {
+      barrier_init(at.full + 8 * s, 1);
+      barrier_init(at.empty + 8 * s, working);
+    }
+    barrier_init_fence();
+  }
+  fill_places(t, at.pixels);
+  if (warp == 0) store_word(at.zeros + 4 * lane, 0);
+  __syncthreads();
+  const int block = static_cast<int>(blockIdx.x) % t.block.blocks;
+  const int slot = static_cast<int>(blockIdx.x) / t.block.blocks;
+  if (warp < working) {
+    sum_tiles<T, kColumns>(args, at, GroupedPart(t, warp), block, slot);
+  } else if (warp == kGroupedWarps && lane == 0) {
+    copy_tiles(args, at, block, slot);
+  }
+#endif
+}
+
+}  // namespace jaxdirect::conv
