@@ -32,7 +32,7 @@ struct GroupedBlock {
   int blocks = 0;             // that hold all groups; the last may have fewer
   int depth = 0, width = 0;   // input and output channels of one group
   int unit_channels = 0;      // of 16 bytes
-  int in_bytes = 0, out_bytes = 0;  // of a block's part of a pixel
+  int in_bytes = 0, out_bytes = 0;  // of a pixel in shared memory, at least its channels'
   // Products of `columns` neighbouring runs of 8 output channels share their units: the units of
   // one tap are `units` from `first` on.
   int columns = 0, bundles = 0;
@@ -68,6 +68,7 @@ struct GroupedTiling {
   int tile_images = 1, tile_height = 1, tile_width = 1;
   int halo_height = 1, halo_width = 1;
   int tiles_n = 1, tiles_h = 1, tiles_w = 1;
+  int first_step[kGroupedPhases][kGroupedBundles] = {};  // in the filter and the list of units
   int rows = 0;    // of 16 results that a warp takes together
   int stages = 0;
   int slots = 1;   // thread blocks that share the tiles of a block of groups

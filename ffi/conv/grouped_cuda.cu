@@ -49,14 +49,14 @@ Status encode_operands(const Args& a, bool transposed, GroupedArgs* args) {
                 : grouped_view(a.y, a.type, s.batch, s.out_height, s.out_width, s.out_channels, box);
   };
   const TensorView in = view(
-      !transposed, {t.block.in_channels(), t.halo_width, t.halo_height, t.tile_images});
+      !transposed, {t.block.in_bytes, t.halo_width, t.halo_height, t.tile_images});
   JAXDIRECT_RETURN_IF_ERROR(encode(in, &args->in));
   // A phase of a stride is an image of every stride-th pixel.
   const int64_t step_h = transposed ? s.stride_h : 1, step_w = transposed ? s.stride_w : 1;
   const int64_t phases_w = transposed ? std::min(step_w, s.width) : 1;
   for (int p = 0; p < t.phases; ++p) {
     TensorView out = view(
-        transposed, {t.block.out_channels(), t.tile_width, t.tile_height, t.tile_images});
+        transposed, {t.block.out_bytes, t.tile_width, t.tile_height, t.tile_images});
     out.data = static_cast<const char*>(out.data) + p / phases_w * out.strides[2] +
                p % phases_w * out.strides[1];
     out.extents[1] = t.phase[p].width, out.strides[1] *= step_w;

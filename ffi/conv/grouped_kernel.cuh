@@ -47,15 +47,11 @@ struct GroupedMemory {
   }
 };
 
-// Calls visit(phase, bundle, first step) for each, in the order in which filter and units lie.
+// Calls visit(phase, bundle, first step) for each.
 template <typename Visit>
 __device__ __forceinline__ void for_each_run(const GroupedTiling& t, const Visit& visit) {
-  int step = 0;
   for (int p = 0; p < t.phases; ++p) {
-    for (int b = 0; b < t.block.bundles; ++b) {
-      visit(p, b, step);
-      step += t.steps(p, b);
-    }
+    for (int b = 0; b < t.block.bundles; ++b) visit(p, b, t.first_step[p][b]);
   }
 }
 
@@ -88,55 +84,70 @@ __device__ inline void fill_units(const GroupedTiling& t, uint32_t to) {
   });
 }
 
-// One value of the filter, by channels of the block; 0 between channels of different groups.
+// A column of the block's filter, for all input channels of its group.
 template <typename T>
-__device__ __forceinline__ T filter_value(const GroupedTiling& t, const T* filter, int tap,
-                                          int block, int in, int out) {
-  const GroupedBlock& k = t.block;
-  const int group = out / k.width;
-  const int all = block * k.groups + group;
-  if (out >= k.out_channels() || in / k.depth != group || all >= t.groups) return T(0.0f);
-  const int64_t c = in - group * k.depth, o = out - group * k.width;
-  if (t.transposed) {
-    return filter[(int64_t{tap} * k.width + o) * t.groups * k.depth + all * k.depth + c];
+struct GroupedColumn {
+  int in_begin, in_end;  // of the block
+  const T* filter;       // of tap 0 and channel in_begin
+  int64_t channel_step;
+
+  __device__ GroupedColumn(const GroupedTiling& t, const T* all, int block, int out) {
+    const GroupedBlock& k = t.block;
+    const int group = out / k.width, of_all = block * k.groups + group;
+    const bool exists = group < k.groups && of_all < t.groups;
+    in_begin = exists ? group * k.depth : 0;
+    in_end = exists ? in_begin + k.depth : 0;
+    const int64_t o = exists ? out - group * k.width : 0, g = exists ? of_all : 0;
+    filter = all + (t.transposed ? o * t.groups * k.depth + g * k.depth : g * k.width + o);
+    channel_step = t.transposed ? 1 : int64_t{t.groups} * k.width;
   }
-  return filter[(int64_t{tap} * k.depth + c) * t.groups * k.width + all * k.width + o];
-}
+
+  // 0 where the channel is another group's. No branch: loads overlap.
+  __device__ __forceinline__ T at(int64_t tap_offset, int in) const {
+    const bool holds = in >= in_begin && in < in_end;
+    const T value = __ldg(holds ? filter + tap_offset + (in - in_begin) * channel_step : filter);
+    return holds ? value : T(0.0f);
+  }
+};
 
 // The filter of a block as the right operands of products, [step, columns, lane, 2 words].
 template <typename T, int kColumns>
 __device__ inline void fill_filter(const GroupedTiling& t, const T* filter, int block,
                                    uint32_t to) {
   constexpr int kPerWord = 4 / sizeof(T);
-  const int lane = threadIdx.x % 32;
-  for_each_run(t, [&](int p, int b, int step) {
+  const int64_t tap_size =
+      int64_t{t.block.depth} * t.block.width * t.groups;  // the filter's values of a tap
+  // A warp has one run of columns, and every so many-th unit of it. What a bundle has past the last
+  // run is never stored, and may be anything.
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int run = warp % t.block.column_runs(), bundle = run / kColumns;
+  const int unit_step = kGroupedWarps / t.block.column_runs();
+  const int first = warp / t.block.column_runs(), units = t.block.units[bundle];
+  const GroupedColumn<T> column(t, filter, block, run * kGroupedColumns + lane / 4);
+  const uint32_t at = to + run % kColumns * 256 + lane * 8;
+  for (int p = 0; p < t.phases; ++p) {
     const GroupedPhase& phase = t.phase[p];
-    const int units = t.block.units[b];
-    for (int i = threadIdx.x / 32; i < 2 * t.steps(p, b); i += kGroupedWarps) {
+    const int all_units = first < unit_step ? phase.taps() * units : 0;
+#pragma unroll 8
+    for (int i = first; i < all_units; i += unit_step) {
       const int tap = i / units;
-      const int number = phase.first_filter_tap + tap / phase.taps_w * phase.filter_step_h +
-                         tap % phase.taps_w * phase.filter_step_w;
-      const int in = (t.block.first[b] + i % units) * t.block.unit_channels + lane % 4 * kPerWord;
-#pragma unroll
-      for (int n = 0; n < kColumns; ++n) {
-        const int out = (b * kColumns + n) * kGroupedColumns + lane / 4;
-        uint32_t word = 0;
-        if (i < phase.taps() * units) {
-          if constexpr (kPerWord == 1) {
-            word = as_operand<T>(
-                __float_as_uint(filter_value(t, filter, number, block, in, out)));
-          } else {
-            const T low = filter_value(t, filter, number, block, in, out);
-            const T high = filter_value(t, filter, number, block, in + 1, out);
-            word = uint32_t{reinterpret_cast<const uint16_t&>(low)} |
-                   uint32_t{reinterpret_cast<const uint16_t&>(high)} << 16;
-          }
-        }
-        const int fragment = (step + i / 2) * kColumns + n;
-        store_word(to + fragment * 256 + lane * 8 + i % 2 * 4, word);
+      const int64_t number = phase.first_filter_tap + tap / phase.taps_w * phase.filter_step_h +
+                             tap % phase.taps_w * phase.filter_step_w;
+      const int in =
+          (t.block.first[bundle] + i - tap * units) * t.block.unit_channels + lane % 4 * kPerWord;
+      uint32_t word;
+      if constexpr (kPerWord == 1) {
+        word = as_operand<T>(__float_as_uint(column.at(number * tap_size, in)));
+      } else {
+        const T low = column.at(number * tap_size, in);
+        const T high = column.at(number * tap_size, in + 1);
+        word = uint32_t{reinterpret_cast<const uint16_t&>(low)} |
+               uint32_t{reinterpret_cast<const uint16_t&>(high)} << 16;
       }
+      const int step = t.first_step[p][bundle] + i / 2;
+      store_word(at + step * kColumns * 256 + i % 2 * 4, word);
     }
-  });
+  }
 }
 
 // sums (+)= the products of one run over `rows` x 16 pixels; `pixels` are addresses before
@@ -181,32 +192,24 @@ __device__ __forceinline__ void multiply_run(float (&sums)[kRows][kColumns][4],
   }
 }
 
-// Results to shared memory, [results, out_bytes] in the swizzle.
+// Results to shared memory, [results, out_bytes] in the swizzle; `to` is where the first of this
+// lane's goes before it, and the first `runs` runs of columns exist.
 template <typename T, int kColumns, int kRows>
-__device__ __forceinline__ void write_results(const GroupedTiling& t,
-                                              const float (&sums)[kRows][kColumns][4], int set,
-                                              int bundle, uint32_t to) {
-  const int lane = threadIdx.x % 32;
-  const uint32_t mask = swizzle_mask(t.block.out_bytes);
+__device__ __forceinline__ void write_results(const float (&sums)[kRows][kColumns][4], int runs,
+                                              int out_bytes, uint32_t mask, uint32_t to) {
 #pragma unroll
-  for (int m = 0; m < kRows; ++m) {
+  for (int n = 0; n < kColumns; ++n) {
+    if (n >= runs) break;
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int row = (set * kRows + m) * kGroupedRows + half * 8 + lane / 4;
-#pragma unroll
-      for (int n = 0; n < kColumns; ++n) {
-        const int run = bundle * kColumns + n;
-        if (run >= t.block.column_runs()) break;
-        const int column = run * kGroupedColumns + lane % 4 * 2;
-        const uint32_t at =
-            swizzled(to + row * t.block.out_bytes + column * static_cast<int>(sizeof(T)), mask);
-        const float low = sums[m][n][2 * half], high = sums[m][n][2 * half + 1];
-        if constexpr (sizeof(T) == 4) {
-          store_word(at, __float_as_uint(low));
-          store_word(at + 4, __float_as_uint(high));
-        } else {
-          store_word(at, pack_pair(low, high, T()));
-        }
+    for (int i = 0; i < 2 * kRows; ++i) {
+      const uint32_t at = swizzled(to + i * 8 * out_bytes + n * kGroupedColumns *
+                                            static_cast<int>(sizeof(T)), mask);
+      const float low = sums[i / 2][n][i % 2 * 2], high = sums[i / 2][n][i % 2 * 2 + 1];
+      if constexpr (sizeof(T) == 4) {
+        store_word(at, __float_as_uint(low));
+        store_word(at + 4, __float_as_uint(high));
+      } else {
+        store_word(at, pack_pair(low, high, T()));
       }
     }
   }
@@ -222,32 +225,37 @@ __device__ __forceinline__ void multiply_tiles(const GroupedArgs& args, const Gr
   fill_filter<T, kColumns>(t, static_cast<const T*>(args.filter), block, at.filter);
   grouped_barrier();
 
-  const uint32_t mask = swizzle_mask(t.block.in_bytes);
-  const int items = t.block.bundles * t.row_sets();
+  // A warp has one bundle, and every so many-th set of results.
+  const int set_step = kGroupedWarps / t.block.bundles, bundle = warp % t.block.bundles;
+  const int first_set = warp / t.block.bundles, in_bytes = t.block.in_bytes;
+  const int out_bytes = t.block.out_bytes, units = t.block.units[bundle];
+  const int sets = first_set < set_step ? t.row_sets() : 0;
+  const int runs = t.block.column_runs() - bundle * kColumns;
+  const uint32_t in_mask = swizzle_mask(in_bytes), out_mask = swizzle_mask(out_bytes);
+  const uint32_t place = lane / 4 * out_bytes + (bundle * kColumns * kGroupedColumns + lane % 4 * 2) *
+                                                    static_cast<int>(sizeof(T));
+  constexpr int kSet = kRows * kGroupedRows;
+  const uint32_t lane_pixels = at.pixels + lane % 16 * 4;
   int stage = 0, parity = 0, buffer = 0;
   for (int tile = slot; tile < t.tiles(); tile += t.slots) {
     const GroupedTile box(t, tile);
     const uint32_t halo = at.stages + stage * t.stage_bytes;
     barrier_wait(at.full + 8 * stage, parity);
-    int first_step = 0;
     for (int p = 0; p < t.phases; ++p) {
       const uint32_t results = at.results + buffer * t.result_bytes;
-      for (int item = warp; item < items; item += kGroupedWarps) {
-        const int bundle = item % t.block.bundles, set = item / t.block.bundles;
-        int step = first_step;
-        for (int b = 0; b < bundle; ++b) step += t.steps(p, b);
+      const int step = t.first_step[p][bundle], all_units = t.phase[p].taps() * units;
+      for (int set = first_set; set < sets; set += set_step) {
         uint32_t pixels[kRows];
 #pragma unroll
         for (int m = 0; m < kRows; ++m) {
-          const int result = (set * kRows + m) * kGroupedRows + lane % 16;
-          pixels[m] = halo + load_word(at.pixels + 4 * result);
+          pixels[m] = halo + load_word(lane_pixels + (set * kSet + m * kGroupedRows) * 4);
         }
         float sums[kRows][kColumns][4] = {};
-        multiply_run<T, kColumns, kRows>(sums, pixels, mask, t.phase[p].taps() * t.block.units[bundle],
-                                         at.units + 8 * step, at.filter + 256 * kColumns * step);
-        write_results<T, kColumns, kRows>(t, sums, set, bundle, results);
+        multiply_run<T, kColumns, kRows>(sums, pixels, in_mask, all_units, at.units + 8 * step,
+                                         at.filter + 256 * kColumns * step);
+        write_results<T, kColumns, kRows>(sums, runs, out_bytes, out_mask,
+                                          results + place + set * kSet * out_bytes);
       }
-      for (int b = 0; b < t.block.bundles; ++b) first_step += t.steps(p, b);
       if (p + 1 == t.phases) {
         __syncwarp();
         if (lane == 0) barrier_arrive(at.empty + 8 * stage);

@@ -37,14 +37,13 @@ GroupedWork plan_grouped_once(const Shape& s, FloatType type, const Tile& tile) 
 }
 
 struct GroupedBox {
-  int channels, width, height, images;
+  int bytes, width, height, images;
 };
 
 // [batch, height, width, channels], of which one copy moves a box.
 inline TensorView grouped_view(const void* data, FloatType type, int64_t batch, int64_t height,
                                int64_t width, int64_t channels, const GroupedBox& box) {
   const int64_t bytes = size_of(type), pixel = channels * bytes, row = pixel * width;
-  const int64_t part = box.channels * bytes;  // as swizzle_mask has it
   return {.data = data,
           .type = type == FloatType::kBF16  ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
                   : type == FloatType::kF16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
@@ -52,10 +51,10 @@ inline TensorView grouped_view(const void* data, FloatType type, int64_t batch, 
           .rank = 4,
           .extents = {channels, width, height, batch},
           .strides = {bytes, pixel, row, row * height},
-          .box = {box.channels, box.width, box.height, box.images},
-          .swizzle = part == 128  ? CU_TENSOR_MAP_SWIZZLE_128B
-                     : part == 64 ? CU_TENSOR_MAP_SWIZZLE_64B
-                     : part == 32 ? CU_TENSOR_MAP_SWIZZLE_32B
+          .box = {box.bytes / static_cast<int>(bytes), box.width, box.height, box.images},
+          .swizzle = box.bytes == 128  ? CU_TENSOR_MAP_SWIZZLE_128B  // as swizzle_mask has it
+                     : box.bytes == 64 ? CU_TENSOR_MAP_SWIZZLE_64B
+                     : box.bytes == 32 ? CU_TENSOR_MAP_SWIZZLE_32B
                                   : CU_TENSOR_MAP_SWIZZLE_NONE};
 }
 

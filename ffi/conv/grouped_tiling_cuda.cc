@@ -1,5 +1,5 @@
 #include <algorithm>
-#include <array>
+#include <cmath>
 #include <vector>
 
 #include "common/integers.h"
@@ -16,9 +16,11 @@ constexpr int kBlockBytes = 128;  // of a pixel, at most
 constexpr int kMostResults = 512;
 constexpr double kMostPartialBytes = 128 << 20;  // written and read
 constexpr int kMostBox = 256;  // the copy engine's, of an axis
-// Ticks: of a product of 16 x 8 over 32 bytes of depth; of a tile beside its products; bytes that
-// one processor gets in a tick from L2, and its share of the memory's.
-constexpr double kProductTicks = 1.7, kTileTicks = 500, kL2Bytes = 32, kMemoryBytes = 18;
+// Ticks: of a product of 16 x 8 over 32 bytes of depth; between a warp's instructions, as measured
+// with eight and with sixteen warps; of a tile and of a launch beside all that; bytes that one
+// processor gets in a tick from L2, and its share of the memory's.
+constexpr double kProductTicks = 1.7, kInstructionTicks = 6.2, kTileTicks = 300;
+constexpr double kLaunchTicks = 6000, kL2Bytes = 32, kMemoryBytes = 18;
 
 // The units that the columns [from, to) of a block need.
 void find_units(GroupedBlock* b, int bundle, int from, int to) {
@@ -71,6 +73,9 @@ bool bundle(GroupedBlock* b, const Ticks& ticks) {
   return least != 0;
 }
 
+// Rows of 96 bytes, which have no swizzle, would put every other pixel in the same banks.
+int read_bytes(int bytes) { return bytes == 96 ? 128 : bytes; }
+
 // Which groups go together: whole units of both, and as many as a row takes.
 bool block_groups(int64_t groups, int64_t depth, int64_t width, int bytes, int row_bytes,
                   GroupedBlock* block) {
@@ -91,7 +96,7 @@ bool block_groups(int64_t groups, int64_t depth, int64_t width, int bytes, int r
   block->depth = static_cast<int>(depth);
   block->width = static_cast<int>(width);
   block->unit_channels = kGroupedUnit / bytes;
-  block->in_bytes = block->in_channels() * bytes;
+  block->in_bytes = read_bytes(block->in_channels() * bytes);
   block->out_bytes = block->out_channels() * bytes;
   return true;
 }
@@ -131,14 +136,42 @@ void share_tiles(int resident, GroupedTiling* t) {
   t->slots = std::clamp(kProcessors * resident / t->block.blocks, 1, t->tiles());
 }
 
-// Ticks of the whole launch, of which `work` are a tile's products.
-double launch_ticks(const GroupedTiling& t, int resident, double work, double bytes,
-                    double fresh) {
-  const double moved = std::max(bytes / kL2Bytes, fresh / kMemoryBytes);
-  const double tile = std::max(work, moved) + kTileTicks / resident;
+// How often shared memory is read for eight results' pixels, which one access would bring if they
+// lay in different banks: the mean over a tile.
+double bank_conflicts(const GroupedTiling& t) {
+  const int bytes = t.block.in_bytes;
+  const int mask = bytes == 128 || bytes == 64 || bytes == 32 ? bytes - 16 : 0;
+  int total = 0, accesses = 0;
+  for (int first = 0; first < t.tile_results(); first += 8, ++accesses) {
+    int counts[8] = {}, most = 0;
+    for (int i = first; i < first + 8; ++i) {
+      const int row = i / t.tile_width % t.tile_height, image = i / t.tile_width / t.tile_height;
+      const int pixel = (image * t.halo_height + row * t.step_h) * t.halo_width +
+                        i % t.tile_width * t.step_w;
+      const int address = pixel * bytes;
+      most = std::max(most, ++counts[(address ^ (address >> 3 & mask)) / kGroupedUnit % 8]);
+    }
+    total += most;
+  }
+  return static_cast<double>(total) / accesses;
+}
+
+// What a tile costs.
+struct TileWork {
+  double shared = 0;        // ticks of shared memory and products
+  double instructions = 0;  // of the warp that has the most
+  double bytes = 0;         // through L2
+  double fresh = 0;         // of the GPU's memory
+};
+
+// Ticks of the whole launch.
+double launch_ticks(const GroupedTiling& t, int resident, const TileWork& work) {
+  const double moved = std::max(work.bytes / kL2Bytes, work.fresh / kMemoryBytes);
+  const double tile = std::max(work.instructions * kInstructionTicks,
+                               resident * std::max(work.shared, moved));
   const double each = static_cast<double>(ceil_div(t.tiles(), t.slots));
   const double rounds = std::max(1.0, double(t.block.blocks) * t.slots / (kProcessors * resident));
-  return each * rounds * tile * resident + 4000;
+  return each * rounds * (tile + kTileTicks) + kLaunchTicks;
 }
 
 void set_phases(const std::vector<HaloProblem>& problems, GroupedTiling* t, int* reach_h,
@@ -181,9 +214,11 @@ void set_phases(const std::vector<HaloProblem>& problems, GroupedTiling* t, int*
 // Calls consider() for every shape of tile.
 template <typename Consider>
 void for_each_tile(GroupedTiling* t, int batch, int height, int width, const Consider& consider) {
-  for (int w = 1; w <= std::min(width, 64); ++w) {
+  // Wider than an image, so that eight neighbours lie in different banks.
+  const int widest = std::min(static_cast<int>(round_up(width, 8)), 64);
+  for (int w = 1; w <= widest; ++w) {
     for (int h = 1; h <= std::min(height, 64) && h * w <= kMostResults; ++h) {
-      const bool whole = h == height && w == width;
+      const bool whole = h == height && w >= width;
       for (int n = 1; n <= (whole ? std::min(batch, kMostResults / (h * w)) : 1); ++n) {
         t->tile_images = n, t->tile_height = h, t->tile_width = w;
         consider();
@@ -220,12 +255,20 @@ bool tile_grouped(const Shape& s, FloatType type, bool transposed, GroupedTiling
   t.rows = rows_of(t.block.columns);
   int64_t steps = 0, taps = 0;
   for (int p = 0; p < t.phases; ++p) {
-    for (int b = 0; b < t.block.bundles; ++b) steps += t.steps(p, b);
+    for (int b = 0; b < t.block.bundles; ++b) {
+      t.first_step[p][b] = static_cast<int>(std::min<int64_t>(steps, 1 << 20));
+      steps += t.steps(p, b);
+    }
     taps += t.phase[p].taps();
   }
   if (steps * 256 * t.block.columns > kSharedBytes) return false;
   t.filter_bytes = static_cast<int>(steps * 256 * t.block.columns);
   t.unit_bytes = static_cast<int>(steps * 8);
+
+  double pairs = 0;  // of the bundle that has the most
+  for (int b = 0; b < t.block.bundles; ++b) {
+    pairs = std::max(pairs, static_cast<double>(taps) * t.block.units[b] / 2);
+  }
 
   bool found = false;
   for_each_tile(&t, static_cast<int>(s.batch), height, width, [&] {
@@ -235,14 +278,22 @@ bool tile_grouped(const Shape& s, FloatType type, bool transposed, GroupedTiling
     int resident = 1;
     if (!choose_stages(&t, &resident)) return;
     share_tiles(resident, &t);
-    const double sets = t.row_sets() * t.rows;
-    const int items = t.block.bundles * t.row_sets();
-    const double idle = static_cast<double>(ceil_div(items, kGroupedWarps) * kGroupedWarps) / items;
-    const double work = static_cast<double>(taps) * sets * bundle_ticks(t.block) *
-                        (resident == 2 ? 1 + (idle - 1) / 2 : idle);
+    const int set_step = kGroupedWarps / t.block.bundles;
+    const double sets = t.row_sets();
+    const double most = static_cast<double>(ceil_div(t.row_sets(), set_step));
+    const int columns = t.block.columns;
+    TileWork work;
+    work.shared = static_cast<double>(taps) * sets * t.rows * bundle_ticks(t.block);
+    work.instructions = most * (pairs * (3 + columns + t.rows * (4 + columns)) +
+                                t.phases * (40 + t.rows * (6 + 8 * columns)));
     const double out = double(t.phases) * t.tile_results() * t.block.out_bytes;
     const double fresh = double(t.tile_results()) * t.step_h * t.step_w * t.block.in_bytes;
-    t.cost = launch_ticks(t, resident, work, t.halo_bytes() + out, fresh + out);
+    work.bytes = t.halo_bytes() + out;
+    work.fresh = fresh + out;
+    t.cost = launch_ticks(t, resident, work);
+    if (found && t.cost >= tiling->cost) return;
+    work.shared *= bank_conflicts(t);
+    t.cost = launch_ticks(t, resident, work);
     if (found && t.cost >= tiling->cost) return;
     found = true;
     *tiling = t;
@@ -262,6 +313,7 @@ bool tile_grouped_wgrad(const Shape& s, FloatType type, GroupedTiling* tiling) {
            bundle(&t.block, [&](const GroupedBlock& b) { return wgrad_bundle_ticks(b, taps); });
   }
   if (!fits) return false;
+  t.block.out_bytes = read_bytes(t.block.out_bytes);
   const HaloProblem problem = fprop_problem(s);
   int reach_h = 1, reach_w = 1, height = 0, width = 0;
   set_phases({problem}, &t, &reach_h, &reach_w, &height, &width);
@@ -276,7 +328,6 @@ bool tile_grouped_wgrad(const Shape& s, FloatType type, GroupedTiling* tiling) {
   }
   t.shares = kGroupedWarps / (t.block.bundles * t.parts);
   const double ticks = wgrad_bundle_ticks(t.block, taps);
-  const double idle = double(kGroupedWarps) / (t.block.bundles * t.parts * t.shares);
   const double partial_bytes = 8.0 * static_cast<double>(s.filter_size()) * t.shares;
 
   bool found = false;
@@ -289,11 +340,20 @@ bool tile_grouped_wgrad(const Shape& s, FloatType type, GroupedTiling* tiling) {
       if (!fits_processor(t, resident)) continue;
       share_tiles(resident, &t);
       if (partial_bytes * t.slots > kMostPartialBytes) continue;
-      const double work = ceil_div(t.tile_results(), kGroupedRows) * ticks * idle;
+      const double blocks = static_cast<double>(ceil_div(t.tile_results(), kGroupedRows));
+      TileWork work;
+      work.shared = blocks * ticks;
+      work.instructions = std::ceil(blocks / t.shares) *
+                          (40 + 3 * t.block.columns + kGroupedPairs * (4 + t.block.columns));
       const double out = double(t.tile_results()) * t.block.out_bytes;
       const double fresh = double(t.tile_results()) * t.step_h * t.step_w * t.block.in_bytes;
-      t.cost = launch_ticks(t, resident, work, t.halo_bytes() + out, fresh + out) +
-               partial_bytes * t.slots / (kProcessors * kMemoryBytes) + 4000;
+      work.bytes = t.halo_bytes() + out;
+      work.fresh = fresh + out;
+      const double sum = partial_bytes * t.slots / (kProcessors * kMemoryBytes) + kLaunchTicks / 2;
+      t.cost = launch_ticks(t, resident, work) + sum;
+      if (found && t.cost >= tiling->cost) continue;
+      work.shared *= bank_conflicts(t);
+      t.cost = launch_ticks(t, resident, work) + sum;
       if (found && t.cost >= tiling->cost) continue;
       found = true;
       *tiling = t;

@@ -42,11 +42,11 @@ Status launch(cudaStream_t stream, const Args& a, const GroupedTiling& t) {
   args.filter_size = s.filter_size();
   JAXDIRECT_RETURN_IF_ERROR(encode(
       grouped_view(a.x, a.type, s.batch, s.height, s.width, s.channels,
-                   {t.block.in_channels(), t.halo_width, t.halo_height, t.tile_images}),
+                   {t.block.in_bytes, t.halo_width, t.halo_height, t.tile_images}),
       &args.x));
   JAXDIRECT_RETURN_IF_ERROR(encode(
       grouped_view(a.y, a.type, s.batch, s.out_height, s.out_width, s.out_channels,
-                   {t.block.out_channels(), t.tile_width, t.tile_height, t.tile_images}),
+                   {t.block.out_bytes, t.tile_width, t.tile_height, t.tile_images}),
       &args.y));
   const void* kernel = kernel_of<T>(t.block.columns);
   JAXDIRECT_RETURN_IF_CUDA_ERROR(

@@ -40,8 +40,9 @@ struct GroupedWgradMemory {
   }
 };
 
-// Of each pixel of a tile where its window begins in the halo, in bytes, and its place, 8 bits of
-// column, 8 of row and 16 of image; those past the tile are in no image.
+// Of each pixel of a tile where its window begins in the halo, in bytes, and its place: 7 bits of
+// column, 7 of row and 15 of image, with a bit of 0 above each. Those past the tile are in an image
+// that is in no tile.
 __device__ inline void fill_places(const GroupedTiling& t, uint32_t to) {
   for (int i = threadIdx.x; i < t.padded_results(); i += kGroupedThreads) {
     const int column = i % t.tile_width;
@@ -53,15 +54,17 @@ __device__ inline void fill_places(const GroupedTiling& t, uint32_t to) {
   }
 }
 
-// How much of a tile is inside of y_bar.
-struct GroupedLimits {
-  int images, rows, columns;
+// The last place of a tile that is inside of y_bar, with the bits above set: these stay set in the
+// difference to a place that is inside too.
+constexpr uint32_t kPlaceBits = 0x80008080;
 
-  __device__ bool holds(uint32_t place) const {
-    return static_cast<int>(place & 0xff) < columns &&
-           static_cast<int>(place >> 8 & 0xff) < rows && static_cast<int>(place >> 16) < images;
-  }
-};
+__device__ __forceinline__ uint32_t last_place(const GroupedTiling& t, const GroupedTile& box) {
+  const GroupedPhase& phase = t.phase[0];
+  const uint32_t image = min(t.batch - box.image, t.tile_images) - 1;
+  const uint32_t row = min(phase.height - box.row, t.tile_height) - 1;
+  const uint32_t column = min(phase.width - box.column, t.tile_width) - 1;
+  return kPlaceBits | image << 16 | row << 8 | column;
+}
 
 // What a warp does: pairs of units [pair, pair + kGroupedPairs) of a bundle.
 struct GroupedPart {
@@ -74,33 +77,36 @@ struct GroupedPart {
   }
 };
 
+// What a lane reads of sixteen pixels, and where: lanes of each eight give the addresses of the
+// pixels 0-7, 0-7, 8-15 and 8-15, of a pair's first and second unit in turn.
+template <int kColumns>
+struct GroupedReads {
+  uint32_t units[kGroupedPairs];       // in the halo, from a pixel on
+  uint32_t runs[(kColumns + 1) / 2];   // in y_bar, from a pixel on
+  uint32_t x_swizzle, y_swizzle, zeros;
+  int pixel;
+};
+
+// sums += x^T y over sixteen pixels, whose place is known; `y` is this lane's pixel.
 template <typename T, int kColumns>
-__device__ __forceinline__ void multiply_pixels(
-    float (&sums)[kGroupedPairs][kColumns][4], const uint32_t (&units)[kGroupedPairs],
-    const uint32_t (&runs)[(kColumns + 1) / 2], uint32_t x, uint32_t y, uint32_t zeros,
-    uint32_t places, const GroupedLimits& limits, int out_bytes,
-    const uint32_t (&swizzles)[2], int first) {
-  const int lane = threadIdx.x % 32;
-  // Lanes give the pixels 0-7, 0-7, 8-15, 8-15 for two units, and 0-7, 8-15 twice for two runs.
-  const int x_pixel = first + lane % 8 + lane / 16 * 8;
-  const int y_pixel = first + lane % 16;
-  uint32_t x_place[2], y_place[2];
-  load_words(x_place, places + 8 * x_pixel);
-  load_words(y_place, places + 8 * y_pixel);
-  const bool x_holds = limits.holds(x_place[1]), y_holds = limits.holds(y_place[1]);
-  const uint32_t x_at = x_holds ? x + x_place[0] : zeros, x_mask = x_holds ? ~0u : 0u;
-  const uint32_t y_at = y_holds ? y + y_pixel * out_bytes : zeros, y_mask = y_holds ? ~0u : 0u;
+__device__ __forceinline__ void multiply_pixels(float (&sums)[kGroupedPairs][kColumns][4],
+                                                const GroupedReads<kColumns>& reads,
+                                                const uint32_t (&place)[2], uint32_t last,
+                                                uint32_t x, uint32_t y) {
+  const bool holds = ((last - place[1]) & kPlaceBits) == kPlaceBits;
+  const uint32_t mask = holds ? ~0u : 0u;
+  const uint32_t x_at = holds ? x + place[0] : reads.zeros, y_at = holds ? y : reads.zeros;
   uint32_t b[kColumns + 1][2];
 #pragma unroll
   for (int n = 0; n < kColumns; n += 2) {
     uint32_t both[4];
-    load_transposed(both, swizzled(y_at + (runs[n / 2] & y_mask), swizzles[1]));
-    b[n][0] = both[0], b[n][1] = both[1], b[n + 1][0] = both[2], b[n + 1][1] = both[3];
+    load_transposed(both, swizzled(y_at + (reads.runs[n / 2] & mask), reads.y_swizzle));
+    b[n][0] = both[0], b[n + 1][0] = both[1], b[n][1] = both[2], b[n + 1][1] = both[3];
   }
 #pragma unroll
   for (int p = 0; p < kGroupedPairs; ++p) {
     uint32_t a[4];
-    load_transposed(a, swizzled(x_at + (units[p] & x_mask), swizzles[0]));
+    load_transposed(a, swizzled(x_at + (reads.units[p] & mask), reads.x_swizzle));
 #pragma unroll
     for (int n = 0; n < kColumns; ++n) multiply<T>(sums[p][n], a, b[n]);
   }
@@ -135,47 +141,61 @@ __device__ inline void write_partial(const GroupedTiling& t, const GroupedPart& 
   }
 }
 
-template <typename T, int kColumns>
-__device__ __forceinline__ void sum_tiles(const GroupedWgradArgs& args,
-                                          const GroupedWgradMemory& at, const GroupedPart& part, int block,
-                                          int slot) {
-  const GroupedTiling& t = args.tiling;
+template <int kColumns>
+__device__ __forceinline__ void find_reads(const GroupedTiling& t, const GroupedWgradMemory& at,
+                                           const GroupedPart& part,
+                                           GroupedReads<kColumns>* reads) {
   const int lane = threadIdx.x % 32;
   const GroupedPhase& phase = t.phase[0];
-  const int count = t.block.units[part.bundle], all_units = phase.taps() * count;
-  uint32_t units[kGroupedPairs], runs[(kColumns + 1) / 2];
+  const int count = t.block.units[part.bundle];
 #pragma unroll
   for (int p = 0; p < kGroupedPairs; ++p) {
-    const int unit = min(2 * (part.pair + p) + lane / 8 % 2, all_units - 1);
+    // Those past the last are not kept.
+    const int unit = min(2 * (part.pair + p) + lane / 8 % 2, phase.taps() * count - 1);
     const int tap = unit / count;
     const int row = tap / phase.taps_w * phase.tap_step_h;
     const int column = tap % phase.taps_w * phase.tap_step_w;
-    units[p] = (row * t.halo_width + column) * t.block.in_bytes +
-               (t.block.first[part.bundle] + unit % count) * kGroupedUnit;
+    reads->units[p] = (row * t.halo_width + column) * t.block.in_bytes +
+                      (t.block.first[part.bundle] + unit % count) * kGroupedUnit;
   }
 #pragma unroll
   for (int n = 0; n < kColumns; n += 2) {
-    const int run = part.bundle * kColumns + min(n + lane / 16, kColumns - 1);
-    runs[n / 2] = min(run, t.block.column_runs() - 1) * kGroupedUnit;
+    const int run = part.bundle * kColumns + min(n + lane / 8 % 2, kColumns - 1);
+    reads->runs[n / 2] = min(run, t.block.column_runs() - 1) * kGroupedUnit;
   }
-  const uint32_t swizzles[2] = {swizzle_mask(t.block.in_bytes), swizzle_mask(t.block.out_bytes)};
+  reads->x_swizzle = swizzle_mask(t.block.in_bytes);
+  reads->y_swizzle = swizzle_mask(t.block.out_bytes);
+  reads->zeros = at.zeros;
+  reads->pixel = lane % 8 + lane / 16 * 8;
+}
+
+template <typename T, int kColumns>
+__device__ __forceinline__ void sum_tiles(const GroupedWgradArgs& args,
+                                          const GroupedWgradMemory& at, const GroupedPart& part,
+                                          int block, int slot) {
+  const GroupedTiling& t = args.tiling;
+  GroupedReads<kColumns> reads;
+  find_reads(t, at, part, &reads);
   float sums[kGroupedPairs][kColumns][4] = {};
-  const int halo_stage = t.stage_bytes - t.result_bytes;
+  const int first = part.share * kGroupedRows + reads.pixel, step = t.shares * kGroupedRows;
+  const int end = t.padded_results();
+  const uint32_t first_y = t.stage_bytes - t.result_bytes + first * t.block.out_bytes;
+  const uint32_t step_y = step * t.block.out_bytes;
   int stage = 0, parity = 0;
   for (int tile = slot; tile < t.tiles(); tile += t.slots) {
-    const GroupedTile box(t, tile);
-    const GroupedLimits limits{min(t.batch - box.image, t.tile_images),
-                               min(phase.height - box.row, t.tile_height),
-                               min(phase.width - box.column, t.tile_width)};
+    const uint32_t last = last_place(t, GroupedTile(t, tile));
+    uint32_t place[2];
+    load_words(place, at.pixels + 8 * first);
     barrier_wait(at.full + 8 * stage, parity);
     const uint32_t x = at.stages + stage * t.stage_bytes;
-    for (int first = part.share * kGroupedRows; first < t.tile_results();
-         first += t.shares * kGroupedRows) {
-      multiply_pixels<T, kColumns>(sums, units, runs, x, x + halo_stage, at.zeros, at.pixels,
-                                   limits, t.block.out_bytes, swizzles, first);
+    uint32_t y = x + first_y;
+    for (int i = first; i < end; i += step, y += step_y) {
+      const uint32_t here[2] = {place[0], place[1]};
+      if (i + step < end) load_words(place, at.pixels + 8 * (i + step));
+      multiply_pixels<T, kColumns>(sums, reads, here, last, x, y);
     }
     __syncwarp();
-    if (lane == 0) barrier_arrive(at.empty + 8 * stage);
+    if (threadIdx.x % 32 == 0) barrier_arrive(at.empty + 8 * stage);
     if (++stage == t.stages) stage = 0, parity ^= 1;
   }
   write_partial<kColumns>(t, part, block, sums,
