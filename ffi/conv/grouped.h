@@ -24,6 +24,8 @@ inline constexpr int kGroupedBundles = 8;                          // of a block
 inline constexpr int kGroupedColumns = 8;                          // output channels of a product
 inline constexpr int kGroupedRows = 16;                            // pixels of a product
 inline constexpr int kGroupedPairs = 5;                            // of units, a warp of wgrad has
+// wgrad's sums of more columns leave no registers for another thread block beside.
+inline constexpr int kGroupedSharedColumns = 2;
 inline constexpr int kGroupedUnit = 16;                            // bytes
 
 // Neighbouring groups that go together, and their channels.

@@ -114,7 +114,7 @@ struct GroupedColumn {
 template <typename T, int kColumns>
 __device__ inline void fill_filter(const GroupedTiling& t, const T* filter, int block,
                                    uint32_t to) {
-  constexpr int kPerWord = 4 / sizeof(T);
+  constexpr int kPerWord = 4 / sizeof(T), kBatch = 9;
   const int64_t tap_size =
       int64_t{t.block.depth} * t.block.width * t.groups;  // the filter's values of a tap
   // A warp has one run of columns, and every so many-th unit of it. What a bundle has past the last
@@ -128,24 +128,28 @@ __device__ inline void fill_filter(const GroupedTiling& t, const T* filter, int 
   for (int p = 0; p < t.phases; ++p) {
     const GroupedPhase& phase = t.phase[p];
     const int all_units = first < unit_step ? phase.taps() * units : 0;
-#pragma unroll 8
-    for (int i = first; i < all_units; i += unit_step) {
-      const int tap = i / units;
-      const int64_t number = phase.first_filter_tap + tap / phase.taps_w * phase.filter_step_h +
-                             tap % phase.taps_w * phase.filter_step_w;
-      const int in =
-          (t.block.first[bundle] + i - tap * units) * t.block.unit_channels + lane % 4 * kPerWord;
-      uint32_t word;
-      if constexpr (kPerWord == 1) {
-        word = as_operand<T>(__float_as_uint(column.at(number * tap_size, in)));
-      } else {
-        const T low = column.at(number * tap_size, in);
-        const T high = column.at(number * tap_size, in + 1);
-        word = uint32_t{reinterpret_cast<const uint16_t&>(low)} |
-               uint32_t{reinterpret_cast<const uint16_t&>(high)} << 16;
+    for (int begin = first; begin < all_units; begin += kBatch * unit_step) {
+      T values[kBatch][kPerWord];
+#pragma unroll
+      for (int j = 0; j < kBatch; ++j) {  // all are on their way before one is used
+        const int i = min(begin + j * unit_step, all_units - 1), tap = i / units;
+        const int64_t number = phase.first_filter_tap + tap / phase.taps_w * phase.filter_step_h +
+                               tap % phase.taps_w * phase.filter_step_w;
+        const int in = (t.block.first[bundle] + i - tap * units) * t.block.unit_channels +
+                       lane % 4 * kPerWord;
+#pragma unroll
+        for (int k = 0; k < kPerWord; ++k) values[j][k] = column.at(number * tap_size, in + k);
       }
-      const int step = t.first_step[p][bundle] + i / 2;
-      store_word(at + step * kColumns * 256 + i % 2 * 4, word);
+#pragma unroll
+      for (int j = 0; j < kBatch; ++j) {
+        const int i = begin + j * unit_step;
+        uint32_t word;
+        memcpy(&word, values[j], sizeof(word));
+        const int step = t.first_step[p][bundle] + i / 2;
+        if (i < all_units) {
+          store_word(at + step * kColumns * 256 + i % 2 * 4, as_operand<T>(word));
+        }
+      }
     }
   }
 }
@@ -160,18 +164,20 @@ __device__ __forceinline__ void multiply_run(float (&sums)[kRows][kColumns][4],
   const int lane = threadIdx.x % 32;
   uint32_t unit = unit_table + lane / 16 * 4;
   uint32_t right = filter + lane * 8;
+  uint32_t offset = load_word(unit);
 #pragma unroll 2
-  for (int i = 0; i + 1 < units; i += 2, unit += 8, right += 256 * kColumns) {
-    const uint32_t offset = load_word(unit);
+  for (int i = 0; i + 1 < units; i += 2, right += 256 * kColumns) {
     uint32_t a[kRows][4], b[kColumns][2];
-#pragma unroll
-    for (int n = 0; n < kColumns; ++n) load_words(b[n], right + n * 256);
 #pragma unroll
     for (int m = 0; m < kRows; ++m) {
       load_matrices(a[m], swizzled(pixels[m] + offset, mask));
 #pragma unroll
       for (uint32_t& value : a[m]) value = as_operand<T>(value);
     }
+    unit += 8;
+    offset = load_word(unit);  // of the next step; past the last of a list other numbers follow
+#pragma unroll
+    for (int n = 0; n < kColumns; ++n) load_words(b[n], right + n * 256);
 #pragma unroll
     for (int m = 0; m < kRows; ++m) {
 #pragma unroll
@@ -179,7 +185,7 @@ __device__ __forceinline__ void multiply_run(float (&sums)[kRows][kColumns][4],
     }
   }
   if (units % 2 == 0) return;
-  const uint32_t offset = load_word(unit_table + (units - 1) * 4);
+  offset = load_word(unit_table + (units - 1) * 4);
 #pragma unroll
   for (int m = 0; m < kRows; ++m) {
     uint32_t a[4];  // of which the upper lanes' half is not used

@@ -335,7 +335,8 @@ bool tile_grouped_wgrad(const Shape& s, FloatType type, GroupedTiling* tiling) {
     if (!lay_out(problem, reach_h, reach_w, height, width, &t)) return;
     t.result_bytes = whole(int64_t{1} * t.tile_results() * t.block.out_bytes);
     t.stage_bytes = whole(t.halo_bytes()) + t.result_bytes;
-    for (int resident = 2; resident >= 1; --resident) {
+    for (int resident = t.block.columns <= kGroupedSharedColumns ? 2 : 1; resident >= 1;
+         --resident) {
       for (t.stages = 4; t.stages > 2 && !fits_processor(t, resident);) --t.stages;
       if (!fits_processor(t, resident)) continue;
       share_tiles(resident, &t);

@@ -225,7 +225,7 @@ __device__ inline void copy_tiles(const GroupedWgradArgs& args, const GroupedWgr
 #endif  // JAXDIRECT_HOPPER
 
 template <typename T, int kColumns>
-__global__ void __launch_bounds__(kGroupedThreads, 2)
+__global__ void __launch_bounds__(kGroupedThreads, kColumns <= kGroupedSharedColumns ? 2 : 1)
     grouped_slices(const __grid_constant__ GroupedWgradArgs args) {
 #if JAXDIRECT_HOPPER
   extern __shared__ uint8_t shared[];
