@@ -17,23 +17,23 @@
 
 namespace jaxdirect::conv {
 
-inline constexpr int kGroupedWarps = 8;                            // that multiply
-inline constexpr int kGroupedThreads = 32 * (kGroupedWarps + 1);   // and one that copies
-inline constexpr int kGroupedPhases = 4;                           // of a strided dgrad, at most
-inline constexpr int kGroupedBundles = 8;                          // of a block
-inline constexpr int kGroupedColumns = 8;                          // output channels of a product
-inline constexpr int kGroupedRows = 16;                            // pixels of a product
-inline constexpr int kGroupedPairs = 5;                            // of units, a warp of wgrad has
+inline constexpr int kGroupedWarps = 8;                           // that multiply
+inline constexpr int kGroupedThreads = 32 * (kGroupedWarps + 1);  // and one that copies
+inline constexpr int kGroupedPhases = 4;                          // of a strided dgrad, at most
+inline constexpr int kGroupedBundles = 8;                         // of a block
+inline constexpr int kGroupedColumns = 8;                         // output channels of a product
+inline constexpr int kGroupedRows = 16;                           // pixels of a product
+inline constexpr int kGroupedPairs = 5;                           // of units, a warp of wgrad has
 // wgrad's sums of more columns leave no registers for another thread block beside.
 inline constexpr int kGroupedSharedColumns = 2;
-inline constexpr int kGroupedUnit = 16;                            // bytes
+inline constexpr int kGroupedUnit = 16;  // bytes
 
 // Neighbouring groups that go together, and their channels.
 struct GroupedBlock {
-  int groups = 0;             // of a block
-  int blocks = 0;             // that hold all groups; the last may have fewer
-  int depth = 0, width = 0;   // input and output channels of one group
-  int unit_channels = 0;      // of 16 bytes
+  int groups = 0;                   // of a block
+  int blocks = 0;                   // that hold all groups; the last may have fewer
+  int depth = 0, width = 0;         // input and output channels of one group
+  int unit_channels = 0;            // of 16 bytes
   int in_bytes = 0, out_bytes = 0;  // of a pixel in shared memory, at least its channels'
   // Products of `columns` neighbouring runs of 8 output channels share their units: the units of
   // one tap are `units` from `first` on.
@@ -64,16 +64,17 @@ struct GroupedTiling {
   int batch = 0, groups = 0;
   int phases = 0;
   GroupedPhase phase[kGroupedPhases];
-  bool transposed = false;               // the filter's input channels are the results'
-  int step_h = 1, step_w = 1;            // input pixels from one result to the next
+  bool transposed = false;                 // the filter's input channels are the results'
+  int step_h = 1, step_w = 1;              // input pixels from one result to the next
   int halo_first_h = 0, halo_first_w = 0;  // input pixel of the first tile's halo
   int tile_images = 1, tile_height = 1, tile_width = 1;
   int halo_height = 1, halo_width = 1;
   int tiles_n = 1, tiles_h = 1, tiles_w = 1;
   int first_step[kGroupedPhases][kGroupedBundles] = {};  // in the filter and the list of units
-  int rows = 0;    // of 16 results that a warp takes together
+  int rows = 0;                                          // of 16 results that a warp takes together
   int stages = 0;
-  int slots = 1;   // thread blocks that share the tiles of a block of groups
+  int result_buffers = 2;  // beside the stages
+  int slots = 1;           // thread blocks that share the tiles of a block of groups
   // Of shared memory, in bytes.
   int stage_bytes = 0, result_bytes = 0, filter_bytes = 0, unit_bytes = 0;
   // wgrad: `parts` warps share a bundle's pairs of units, and `shares` such sets its pixels.
@@ -92,8 +93,8 @@ struct GroupedTiling {
     return tile_images * halo_height * halo_width * block.in_bytes;
   }
   constexpr int shared_bytes() const {
-    return 2048 + stages * (stage_bytes + 16) + 2 * result_bytes + filter_bytes + unit_bytes +
-           8 * padded_results();
+    return 2048 + stages * (stage_bytes + 16) + result_buffers * result_bytes + filter_bytes +
+           unit_bytes + 8 * padded_results();
   }
   // Pairs of units of one phase of a bundle: a warp's products have 32 bytes of depth.
   constexpr int steps(int phase_of, int bundle) const {
@@ -107,7 +108,7 @@ bool tile_grouped_wgrad(const Shape& shape, FloatType type, GroupedTiling* tilin
 
 // Plans without `covered` where the kernels do not take it.
 Plan plan_grouped(const Shape& shape, FloatType type, Precision precision, bool transposed);
-Plan plan_grouped_wgrad(const Shape& shape, FloatType type, Precision precision);
+Plan plan_grouped_wgrad(const Shape& shape, FloatType type);
 
 Status grouped_fprop(cudaStream_t stream, const Args& args);
 Status grouped_dgrad(cudaStream_t stream, const Args& args);

@@ -13,9 +13,8 @@ namespace {
 constexpr const char* kOp = "conv_general_dilated";
 
 GroupedWork plan_fprop_once(const Shape& s, FloatType type) {
-  return plan_grouped_once(s, type, [&](GroupedTiling* t) {
-    return tile_grouped(s, type, /*transposed=*/false, t);
-  });
+  return plan_grouped_once(
+      s, type, [&](GroupedTiling* t) { return tile_grouped(s, type, /*transposed=*/false, t); });
 }
 
 GroupedWork plan_dgrad_once(const Shape& s, FloatType type) {
@@ -45,18 +44,19 @@ Status encode_operands(const Args& a, bool transposed, GroupedArgs* args) {
   const Shape& s = a.shape;
   const GroupedTiling& t = args->tiling;
   const auto view = [&](bool of_x, const GroupedBox& box) {
-    return of_x ? grouped_view(a.x, a.type, s.batch, s.height, s.width, s.channels, box)
-                : grouped_view(a.y, a.type, s.batch, s.out_height, s.out_width, s.out_channels, box);
+    return of_x
+               ? grouped_view(a.x, a.type, s.batch, s.height, s.width, s.channels, box)
+               : grouped_view(a.y, a.type, s.batch, s.out_height, s.out_width, s.out_channels, box);
   };
-  const TensorView in = view(
-      !transposed, {t.block.in_bytes, t.halo_width, t.halo_height, t.tile_images});
+  const TensorView in =
+      view(!transposed, {t.block.in_bytes, t.halo_width, t.halo_height, t.tile_images});
   JAXDIRECT_RETURN_IF_ERROR(encode(in, &args->in));
   // A phase of a stride is an image of every stride-th pixel.
   const int64_t step_h = transposed ? s.stride_h : 1, step_w = transposed ? s.stride_w : 1;
   const int64_t phases_w = transposed ? std::min(step_w, s.width) : 1;
   for (int p = 0; p < t.phases; ++p) {
-    TensorView out = view(
-        transposed, {t.block.out_bytes, t.tile_width, t.tile_height, t.tile_images});
+    TensorView out =
+        view(transposed, {t.block.out_bytes, t.tile_width, t.tile_height, t.tile_images});
     out.data = static_cast<const char*>(out.data) + p / phases_w * out.strides[2] +
                p % phases_w * out.strides[1];
     out.extents[1] = t.phase[p].width, out.strides[1] *= step_w;
@@ -96,7 +96,7 @@ Status run(cudaStream_t stream, const Args& a, bool transposed) {
 
 Plan plan_grouped(const Shape& s, FloatType type, Precision precision, bool transposed) {
   Plan plan;
-  if (s.groups == 1 || (type == FloatType::kF32 && precision == Precision::kHighest)) return plan;
+  if (type == FloatType::kF32 && precision == Precision::kHighest) return plan;
   const GroupedWork work = plan_once(s, type, transposed);
   if (!work.covered) return plan;
   plan.covered = true;

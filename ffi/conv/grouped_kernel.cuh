@@ -7,17 +7,18 @@
 //
 // A thread block keeps one block of groups, with its filter as fragments in shared memory, and goes
 // over tiles of results, each phase of a strided dgrad from the same halo. One warp copies halos of
-// [images, rows, columns, in_bytes] ahead, in the copy engine's swizzle; eight multiply and write results
-// to shared memory, from where the copy engine stores what lies inside of the image.
+// [images, rows, columns, in_bytes] ahead, in the copy engine's swizzle; eight multiply and write
+// results to shared memory, from where the copy engine stores what lies inside of the image.
 //
 // A warp takes kRows x 16 results x kColumns x 8 channels. Row i of a product's left operand is the
 // unit (16 bytes) of one pixel at one tap, wherever it lies in the halo: `load_matrices` takes its
 // address from each lane. So one table of units serves every filter, stride and dilation.
 //
-// Bytes: in once (halos overlap in L2), out once. Shared memory is read at 128 bytes a tick: 4 ticks
-// for a product's left operand, which kColumns products share, 2 for the right one, which kRows do;
-// a product itself takes 1.6. Floors on an H200 at 4.3 TB/s, bf16, batch 128, 3x3, 32 groups:
-// 56x56, C 128: 48 us; 28x28, C 256: 24 us; 14x14, C 512: 12 us; 56x56, C 256, stride 2: 60 us.
+// Bytes: in once (halos overlap in L2), out once. Shared memory is read at 128 bytes a tick: 4
+// ticks for a product's left operand, which kColumns products share, 2 for the right one, which
+// kRows do; a product itself takes 1.6. Floors on an H200 at 4.3 TB/s, bf16, batch 128, 3x3, 32
+// groups: 56x56, C 128: 48 us; 28x28, C 256: 24 us; 14x14, C 512: 12 us; 56x56, C 256, stride 2: 60
+// us.
 
 #include "conv/grouped_mma.cuh"
 
@@ -47,14 +48,6 @@ struct GroupedMemory {
   }
 };
 
-// Calls visit(phase, bundle, first step) for each.
-template <typename Visit>
-__device__ __forceinline__ void for_each_run(const GroupedTiling& t, const Visit& visit) {
-  for (int p = 0; p < t.phases; ++p) {
-    for (int b = 0; b < t.block.bundles; ++b) visit(p, b, t.first_step[p][b]);
-  }
-}
-
 // Where each result's first pixel lies in the halo, in bytes; those past the tile are its first.
 __device__ inline void fill_pixels(const GroupedTiling& t, uint32_t to, int count) {
   for (int i = threadIdx.x; i < count; i += 32 * kGroupedWarps) {
@@ -62,26 +55,9 @@ __device__ inline void fill_pixels(const GroupedTiling& t, uint32_t to, int coun
     const int column = result % t.tile_width;
     const int row = result / t.tile_width % t.tile_height;
     const int image = result / t.tile_width / t.tile_height;
-    const int pixel =
-        (image * t.halo_height + row * t.step_h) * t.halo_width + column * t.step_w;
+    const int pixel = (image * t.halo_height + row * t.step_h) * t.halo_width + column * t.step_w;
     store_word(to + 4 * i, pixel * t.block.in_bytes);
   }
-}
-
-// Where the units of a run lie from a result's first pixel on, in bytes: tap by tap.
-__device__ inline void fill_units(const GroupedTiling& t, uint32_t to) {
-  for_each_run(t, [&](int p, int b, int step) {
-    const GroupedPhase& phase = t.phase[p];
-    const int units = t.block.units[b];
-    for (int i = threadIdx.x; i < phase.taps() * units; i += 32 * kGroupedWarps) {
-      const int tap = i / units;
-      const int row = phase.origin_h + tap / phase.taps_w * phase.tap_step_h;
-      const int column = phase.origin_w + tap % phase.taps_w * phase.tap_step_w;
-      const int offset = (row * t.halo_width + column) * t.block.in_bytes +
-                         (t.block.first[b] + i % units) * kGroupedUnit;
-      store_word(to + 4 * (2 * step + i), offset);
-    }
-  });
 }
 
 // A column of the block's filter, for all input channels of its group.
@@ -113,7 +89,7 @@ struct GroupedColumn {
 // The filter of a block as the right operands of products, [step, columns, lane, 2 words].
 template <typename T, int kColumns>
 __device__ inline void fill_filter(const GroupedTiling& t, const T* filter, int block,
-                                   uint32_t to) {
+                                   uint32_t units_at, uint32_t to) {
   constexpr int kPerWord = 4 / sizeof(T), kBatch = 9;
   const int64_t tap_size =
       int64_t{t.block.depth} * t.block.width * t.groups;  // the filter's values of a tap
@@ -126,19 +102,19 @@ __device__ inline void fill_filter(const GroupedTiling& t, const T* filter, int 
   const GroupedColumn<T> column(t, filter, block, run * kGroupedColumns + lane / 4);
   const uint32_t at = to + run % kColumns * 256 + lane * 8;
   for (int p = 0; p < t.phases; ++p) {
-    const GroupedPhase& phase = t.phase[p];
-    const int all_units = first < unit_step ? phase.taps() * units : 0;
+    const int all_units = first < unit_step ? t.phase[p].taps() * units : 0;
+    const uint32_t list = units_at + t.first_step[p][bundle] * 2 * kGroupedUnitEntry;
     for (int begin = first; begin < all_units; begin += kBatch * unit_step) {
       T values[kBatch][kPerWord];
 #pragma unroll
       for (int j = 0; j < kBatch; ++j) {  // all are on their way before one is used
-        const int i = min(begin + j * unit_step, all_units - 1), tap = i / units;
-        const int64_t number = phase.first_filter_tap + tap / phase.taps_w * phase.filter_step_h +
-                               tap % phase.taps_w * phase.filter_step_w;
-        const int in = (t.block.first[bundle] + i - tap * units) * t.block.unit_channels +
-                       lane % 4 * kPerWord;
+        const int i = min(begin + j * unit_step, all_units - 1);
+        const uint32_t unit = load_word(list + i * kGroupedUnitEntry + 4);
+        const int in = (unit >> 16) * t.block.unit_channels + lane % 4 * kPerWord;
 #pragma unroll
-        for (int k = 0; k < kPerWord; ++k) values[j][k] = column.at(number * tap_size, in + k);
+        for (int k = 0; k < kPerWord; ++k) {
+          values[j][k] = column.at((unit & 0xffff) * tap_size, in + k);
+        }
       }
 #pragma unroll
       for (int j = 0; j < kBatch; ++j) {
@@ -159,10 +135,9 @@ __device__ inline void fill_filter(const GroupedTiling& t, const T* filter, int 
 template <typename T, int kColumns, int kRows>
 __device__ __forceinline__ void multiply_run(float (&sums)[kRows][kColumns][4],
                                              const uint32_t (&pixels)[kRows], uint32_t mask,
-                                             int units, uint32_t unit_table,
-                                             uint32_t filter) {
+                                             int units, uint32_t unit_table, uint32_t filter) {
   const int lane = threadIdx.x % 32;
-  uint32_t unit = unit_table + lane / 16 * 4;
+  uint32_t unit = unit_table + lane / 16 * kGroupedUnitEntry;
   uint32_t right = filter + lane * 8;
   uint32_t offset = load_word(unit);
 #pragma unroll 2
@@ -174,7 +149,7 @@ __device__ __forceinline__ void multiply_run(float (&sums)[kRows][kColumns][4],
 #pragma unroll
       for (uint32_t& value : a[m]) value = as_operand<T>(value);
     }
-    unit += 8;
+    unit += 2 * kGroupedUnitEntry;
     offset = load_word(unit);  // of the next step; past the last of a list other numbers follow
 #pragma unroll
     for (int n = 0; n < kColumns; ++n) load_words(b[n], right + n * 256);
@@ -185,7 +160,7 @@ __device__ __forceinline__ void multiply_run(float (&sums)[kRows][kColumns][4],
     }
   }
   if (units % 2 == 0) return;
-  offset = load_word(unit_table + (units - 1) * 4);
+  offset = load_word(unit_table + (units - 1) * kGroupedUnitEntry);
 #pragma unroll
   for (int m = 0; m < kRows; ++m) {
     uint32_t a[4];  // of which the upper lanes' half is not used
@@ -208,8 +183,8 @@ __device__ __forceinline__ void write_results(const float (&sums)[kRows][kColumn
     if (n >= runs) break;
 #pragma unroll
     for (int i = 0; i < 2 * kRows; ++i) {
-      const uint32_t at = swizzled(to + i * 8 * out_bytes + n * kGroupedColumns *
-                                            static_cast<int>(sizeof(T)), mask);
+      const uint32_t at = swizzled(
+          to + i * 8 * out_bytes + n * kGroupedColumns * static_cast<int>(sizeof(T)), mask);
       const float low = sums[i / 2][n][i % 2 * 2], high = sums[i / 2][n][i % 2 * 2 + 1];
       if constexpr (sizeof(T) == 4) {
         store_word(at, __float_as_uint(low));
@@ -228,7 +203,8 @@ __device__ __forceinline__ void multiply_tiles(const GroupedArgs& args, const Gr
   const int warp = warp_index(), lane = threadIdx.x % 32;
   fill_pixels(t, at.pixels, t.padded_results());
   fill_units(t, at.units);
-  fill_filter<T, kColumns>(t, static_cast<const T*>(args.filter), block, at.filter);
+  grouped_barrier();
+  fill_filter<T, kColumns>(t, static_cast<const T*>(args.filter), block, at.units, at.filter);
   grouped_barrier();
 
   // A warp has one bundle, and every so many-th set of results.
@@ -238,8 +214,9 @@ __device__ __forceinline__ void multiply_tiles(const GroupedArgs& args, const Gr
   const int sets = first_set < set_step ? t.row_sets() : 0;
   const int runs = t.block.column_runs() - bundle * kColumns;
   const uint32_t in_mask = swizzle_mask(in_bytes), out_mask = swizzle_mask(out_bytes);
-  const uint32_t place = lane / 4 * out_bytes + (bundle * kColumns * kGroupedColumns + lane % 4 * 2) *
-                                                    static_cast<int>(sizeof(T));
+  const uint32_t place =
+      lane / 4 * out_bytes +
+      (bundle * kColumns * kGroupedColumns + lane % 4 * 2) * static_cast<int>(sizeof(T));
   constexpr int kSet = kRows * kGroupedRows;
   const uint32_t lane_pixels = at.pixels + lane % 16 * 4;
   int stage = 0, parity = 0, buffer = 0;
@@ -257,7 +234,8 @@ __device__ __forceinline__ void multiply_tiles(const GroupedArgs& args, const Gr
           pixels[m] = halo + load_word(lane_pixels + (set * kSet + m * kGroupedRows) * 4);
         }
         float sums[kRows][kColumns][4] = {};
-        multiply_run<T, kColumns, kRows>(sums, pixels, in_mask, all_units, at.units + 8 * step,
+        multiply_run<T, kColumns, kRows>(sums, pixels, in_mask, all_units,
+                                         at.units + 2 * kGroupedUnitEntry * step,
                                          at.filter + 256 * kColumns * step);
         write_results<T, kColumns, kRows>(sums, runs, out_bytes, out_mask,
                                           results + place + set * kSet * out_bytes);

@@ -32,7 +32,9 @@ GroupedWork plan_grouped_once(const Shape& s, FloatType type, const Tile& tile) 
   std::lock_guard<std::mutex> lock(mutex);
   if (known.size() >= 1024) known.clear();
   auto [found, fresh] = known.try_emplace(key);
-  if (fresh) found->second.covered = tile(&found->second.tiling);
+  if (fresh && s.x_size() > 0 && s.y_size() > 0 && s.filter_size() > 0) {
+    found->second.covered = tile(&found->second.tiling);
+  }
   return found->second;
 }
 
@@ -55,7 +57,7 @@ inline TensorView grouped_view(const void* data, FloatType type, int64_t batch, 
           .swizzle = box.bytes == 128  ? CU_TENSOR_MAP_SWIZZLE_128B  // as swizzle_mask has it
                      : box.bytes == 64 ? CU_TENSOR_MAP_SWIZZLE_64B
                      : box.bytes == 32 ? CU_TENSOR_MAP_SWIZZLE_32B
-                                  : CU_TENSOR_MAP_SWIZZLE_NONE};
+                                       : CU_TENSOR_MAP_SWIZZLE_NONE};
 }
 
 }  // namespace jaxdirect::conv

@@ -68,8 +68,7 @@ __device__ __forceinline__ void multiply(float (&d)[4], const uint32_t (&a)[4],
 
 // The same over 16 bytes of depth: the last unit where their number is odd.
 template <typename T>
-__device__ __forceinline__ void multiply_half(float (&d)[4], uint32_t a0, uint32_t a1,
-                                              uint32_t b) {
+__device__ __forceinline__ void multiply_half(float (&d)[4], uint32_t a0, uint32_t a1, uint32_t b) {
   if constexpr (std::is_same_v<T, __nv_bfloat16>) {
     asm("mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, "
         "{%0, %1, %2, %3};"
@@ -104,8 +103,8 @@ __device__ __forceinline__ uint32_t as_operand(uint32_t bits) {
 __device__ __forceinline__ void store_tensor(const CUtensorMap* map, uint32_t from, int c0, int c1,
                                              int c2, int c3) {
   asm volatile(
-      "cp.async.bulk.tensor.4d.global.shared::cta.tile.bulk_group [%0, {%2, %3, %4, %5}], [%1];"
-      ::"l"(map),
+      "cp.async.bulk.tensor.4d.global.shared::cta.tile.bulk_group [%0, {%2, %3, %4, %5}], [%1];" ::
+          "l"(map),
       "r"(from), "r"(c0), "r"(c1), "r"(c2), "r"(c3)
       : "memory");
 }
@@ -139,6 +138,30 @@ struct GroupedTile {
     image = tile / t.tiles_w / t.tiles_h * t.tile_images;
   }
 };
+
+// Of each unit of a bundle's phase, tap by tap: where it lies from a result's first pixel on, in
+// bytes; and its number among a pixel's units (upper half) and that of its tap in the filter. By
+// the warps that multiply.
+inline constexpr int kGroupedUnitEntry = 8;  // bytes
+
+__device__ inline void fill_units(const GroupedTiling& t, uint32_t to) {
+  for (int run = warp_index(); run < t.phases * t.block.bundles; run += kGroupedWarps) {
+    const int p = run / t.block.bundles, b = run % t.block.bundles;
+    const GroupedPhase& phase = t.phase[p];
+    const int units = t.block.units[b], step = t.first_step[p][b];
+    for (int i = threadIdx.x % 32; i < phase.taps() * units; i += 32) {
+      const int tap = i / units, tap_h = tap / phase.taps_w, tap_w = tap % phase.taps_w;
+      const int row = phase.origin_h + tap_h * phase.tap_step_h;
+      const int column = phase.origin_w + tap_w * phase.tap_step_w;
+      const int number =
+          phase.first_filter_tap + tap_h * phase.filter_step_h + tap_w * phase.filter_step_w;
+      const int unit = t.block.first[b] + i % units;
+      const uint32_t at = to + (2 * step + i) * kGroupedUnitEntry;
+      store_word(at, (row * t.halo_width + column) * t.block.in_bytes + unit * kGroupedUnit);
+      store_word(at + 4, unit << 16 | number);
+    }
+  }
+}
 
 #endif  // JAXDIRECT_HOPPER
 

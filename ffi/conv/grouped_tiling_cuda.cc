@@ -14,8 +14,9 @@ constexpr int kProcessors = 132;
 constexpr int kSharedBytes = 227 * 1024;
 constexpr int kBlockBytes = 128;  // of a pixel, at most
 constexpr int kMostResults = 512;
+constexpr int kMostTaps = 1024;
 constexpr double kMostPartialBytes = 128 << 20;  // written and read
-constexpr int kMostBox = 256;  // the copy engine's, of an axis
+constexpr int kMostBox = 256;                    // the copy engine's, of an axis
 // Ticks: of a product of 16 x 8 over 32 bytes of depth; between a warp's instructions, as measured
 // with eight and with sixteen warps; of a tile and of a launch beside all that; bytes that one
 // processor gets in a tick from L2, and its share of the memory's.
@@ -108,8 +109,9 @@ bool lay_out(const HaloProblem& p, int reach_h, int reach_w, int height, int wid
              GroupedTiling* t) {
   t->halo_height = (t->tile_height - 1) * t->step_h + reach_h;
   t->halo_width = (t->tile_width - 1) * t->step_w + reach_w;
-  if (t->halo_height > kMostBox || t->halo_width > kMostBox ||
-      t->tile_results() > kMostResults) {
+  const int64_t halo = int64_t{1} * t->tile_images * t->halo_height * t->halo_width;
+  if (t->halo_height > kMostBox || t->halo_width > kMostBox || t->tile_results() > kMostResults ||
+      halo * t->block.in_bytes > kSharedBytes) {
     return false;
   }
   t->tiles_n = static_cast<int>(ceil_div(p.batch, t->tile_images));
@@ -146,8 +148,8 @@ double bank_conflicts(const GroupedTiling& t) {
     int counts[8] = {}, most = 0;
     for (int i = first; i < first + 8; ++i) {
       const int row = i / t.tile_width % t.tile_height, image = i / t.tile_width / t.tile_height;
-      const int pixel = (image * t.halo_height + row * t.step_h) * t.halo_width +
-                        i % t.tile_width * t.step_w;
+      const int pixel =
+          (image * t.halo_height + row * t.step_h) * t.halo_width + i % t.tile_width * t.step_w;
       const int address = pixel * bytes;
       most = std::max(most, ++counts[(address ^ (address >> 3 & mask)) / kGroupedUnit % 8]);
     }
@@ -167,8 +169,8 @@ struct TileWork {
 // Ticks of the whole launch.
 double launch_ticks(const GroupedTiling& t, int resident, const TileWork& work) {
   const double moved = std::max(work.bytes / kL2Bytes, work.fresh / kMemoryBytes);
-  const double tile = std::max(work.instructions * kInstructionTicks,
-                               resident * std::max(work.shared, moved));
+  const double tile =
+      std::max(work.instructions * kInstructionTicks, resident * std::max(work.shared, moved));
   const double each = static_cast<double>(ceil_div(t.tiles(), t.slots));
   const double rounds = std::max(1.0, double(t.block.blocks) * t.slots / (kProcessors * resident));
   return each * rounds * (tile + kTileTicks) + kLaunchTicks;
@@ -230,6 +232,7 @@ void for_each_tile(GroupedTiling* t, int batch, int height, int width, const Con
 }  // namespace
 
 bool tile_grouped(const Shape& s, FloatType type, bool transposed, GroupedTiling* tiling) {
+  if (s.filter_height * s.filter_width > kMostTaps) return false;
   const int bytes = static_cast<int>(size_of(type));
   GroupedTiling t;
   const int64_t c = s.group_channels(), k = s.group_out_channels();
@@ -237,13 +240,12 @@ bool tile_grouped(const Shape& s, FloatType type, bool transposed, GroupedTiling
                     &t.block)) {
     return false;
   }
-  if (transposed && std::min(s.stride_h, s.height) * std::min(s.stride_w, s.width) >
-                        kGroupedPhases) {
+  if (transposed &&
+      std::min(s.stride_h, s.height) * std::min(s.stride_w, s.width) > kGroupedPhases) {
     return false;
   }
   bundle(&t.block, bundle_ticks);
-  const auto problems =
-      transposed ? dgrad_problems(s) : std::vector<HaloProblem>{fprop_problem(s)};
+  const auto problems = transposed ? dgrad_problems(s) : std::vector<HaloProblem>{fprop_problem(s)};
   const HaloProblem& problem = problems.front();
   int reach_h = 1, reach_w = 1, height = 0, width = 0;
   set_phases(problems, &t, &reach_h, &reach_w, &height, &width);
@@ -256,14 +258,14 @@ bool tile_grouped(const Shape& s, FloatType type, bool transposed, GroupedTiling
   int64_t steps = 0, taps = 0;
   for (int p = 0; p < t.phases; ++p) {
     for (int b = 0; b < t.block.bundles; ++b) {
-      t.first_step[p][b] = static_cast<int>(std::min<int64_t>(steps, 1 << 20));
+      t.first_step[p][b] = static_cast<int>(steps);
       steps += t.steps(p, b);
     }
     taps += t.phase[p].taps();
   }
   if (steps * 256 * t.block.columns > kSharedBytes) return false;
   t.filter_bytes = static_cast<int>(steps * 256 * t.block.columns);
-  t.unit_bytes = static_cast<int>(steps * 8);
+  t.unit_bytes = static_cast<int>(steps * 16);
 
   double pairs = 0;  // of the bundle that has the most
   for (int b = 0; b < t.block.bundles; ++b) {
@@ -302,8 +304,8 @@ bool tile_grouped(const Shape& s, FloatType type, bool transposed, GroupedTiling
 }
 
 bool tile_grouped_wgrad(const Shape& s, FloatType type, GroupedTiling* tiling) {
-  if (size_of(type) != 2) return false;
-  const int taps = static_cast<int>(std::min<int64_t>(s.filter_height * s.filter_width, 4096));
+  if (size_of(type) != 2 || s.filter_height * s.filter_width > kMostTaps) return false;
+  const int taps = static_cast<int>(s.filter_height * s.filter_width);
   GroupedTiling t;
   // Fewer groups together where a block's sums are too many for its warps.
   bool fits = false;
@@ -322,8 +324,11 @@ bool tile_grouped_wgrad(const Shape& s, FloatType type, GroupedTiling* tiling) {
   t.step_h = problem.stride_h;
   t.step_w = problem.stride_w;
   t.rows = 1;
+  t.result_buffers = 0;  // a stage has y_bar too
   t.parts = 1;
   for (int b = 0; b < t.block.bundles; ++b) {
+    t.first_step[0][b] = t.unit_bytes / 16;
+    t.unit_bytes += 16 * t.steps(0, b);
     t.parts = std::max(t.parts, static_cast<int>(ceil_div(t.steps(0, b), kGroupedPairs)));
   }
   t.shares = kGroupedWarps / (t.block.bundles * t.parts);

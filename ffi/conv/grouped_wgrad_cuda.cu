@@ -13,8 +13,8 @@ namespace {
 constexpr const char* kOp = "conv_general_dilated";
 
 GroupedWork plan_once(const Shape& s, FloatType type) {
-  return plan_grouped_once(
-      s, type, [&](GroupedTiling* t) { return tile_grouped_wgrad(s, type, t); });
+  return plan_grouped_once(s, type,
+                           [&](GroupedTiling* t) { return tile_grouped_wgrad(s, type, t); });
 }
 
 int64_t slices_of(const GroupedTiling& t) { return int64_t{1} * t.slots * t.shares; }
@@ -40,14 +40,14 @@ Status launch(cudaStream_t stream, const Args& a, const GroupedTiling& t) {
   args.tiling = t;
   args.partials = static_cast<float*>(a.workspace);
   args.filter_size = s.filter_size();
-  JAXDIRECT_RETURN_IF_ERROR(encode(
-      grouped_view(a.x, a.type, s.batch, s.height, s.width, s.channels,
-                   {t.block.in_bytes, t.halo_width, t.halo_height, t.tile_images}),
-      &args.x));
-  JAXDIRECT_RETURN_IF_ERROR(encode(
-      grouped_view(a.y, a.type, s.batch, s.out_height, s.out_width, s.out_channels,
-                   {t.block.out_bytes, t.tile_width, t.tile_height, t.tile_images}),
-      &args.y));
+  JAXDIRECT_RETURN_IF_ERROR(
+      encode(grouped_view(a.x, a.type, s.batch, s.height, s.width, s.channels,
+                          {t.block.in_bytes, t.halo_width, t.halo_height, t.tile_images}),
+             &args.x));
+  JAXDIRECT_RETURN_IF_ERROR(
+      encode(grouped_view(a.y, a.type, s.batch, s.out_height, s.out_width, s.out_channels,
+                          {t.block.out_bytes, t.tile_width, t.tile_height, t.tile_images}),
+             &args.y));
   const void* kernel = kernel_of<T>(t.block.columns);
   JAXDIRECT_RETURN_IF_CUDA_ERROR(
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, t.shared_bytes()),
@@ -62,9 +62,8 @@ Status launch(cudaStream_t stream, const Args& a, const GroupedTiling& t) {
 
 }  // namespace
 
-Plan plan_grouped_wgrad(const Shape& s, FloatType type, Precision) {
+Plan plan_grouped_wgrad(const Shape& s, FloatType type) {
   Plan plan;
-  if (s.groups == 1) return plan;
   const GroupedWork work = plan_once(s, type);
   if (!work.covered) return plan;
   plan.covered = true;

@@ -5,12 +5,12 @@
 //   filter_bar[tap, c, g * width + k] = sum over n, p, q of x[n, h, w, g * depth + c] *
 //                                       y_bar[n, p, q, g * width + k]
 //
-// by way of float32 partial sums [slots * shares, taps, depth, K]. A thread block keeps one block of
-// groups and goes over tiles of y_bar with the halo of x that they meet. A warp multiplies, over 16
-// pixels at a time, pairs of units of x (16 rows: 8 channels at one tap, 8 at another) by kColumns x
-// 8 channels of y_bar; it keeps the sums of kGroupedPairs x kColumns such products all along. Both
-// operands lie pixel by pixel and are loaded transposed. Sums between channels of different groups
-// are left out at the end.
+// by way of float32 partial sums [slots * shares, taps, depth, K]. A thread block keeps one block
+// of groups and goes over tiles of y_bar with the halo of x that they meet. A warp multiplies, over
+// 16 pixels at a time, pairs of units of x (16 rows: 8 channels at one tap, 8 at another) by
+// kColumns x 8 channels of y_bar; it keeps the sums of kGroupedPairs x kColumns such products all
+// along. Both operands lie pixel by pixel and are loaded transposed. Sums between channels of
+// different groups are left out at the end.
 //
 // Bytes: x and y_bar once (halos overlap in L2), partial sums twice. Shared memory: 4 ticks for a
 // pair of units, which kColumns products share. Floors as in grouped_kernel.cuh.
@@ -29,14 +29,15 @@ struct GroupedWgradArgs {
 #if JAXDIRECT_HOPPER
 
 struct GroupedWgradMemory {
-  uint32_t stages, zeros, full, empty, pixels;
+  uint32_t stages, zeros, full, empty, pixels, units;
 
   __device__ explicit GroupedWgradMemory(const GroupedTiling& t, uint32_t base) {
     stages = (base + 1023) & ~1023u;
     zeros = stages + t.stages * t.stage_bytes;
     full = zeros + 1024;
     empty = full + 8 * t.stages;
-    pixels = empty + 8 * t.stages;
+    units = empty + 8 * t.stages;
+    pixels = units + t.unit_bytes;
   }
 };
 
@@ -81,8 +82,8 @@ struct GroupedPart {
 // pixels 0-7, 0-7, 8-15 and 8-15, of a pair's first and second unit in turn.
 template <int kColumns>
 struct GroupedReads {
-  uint32_t units[kGroupedPairs];       // in the halo, from a pixel on
-  uint32_t runs[(kColumns + 1) / 2];   // in y_bar, from a pixel on
+  uint32_t units[kGroupedPairs];      // in the halo, from a pixel on
+  uint32_t runs[(kColumns + 1) / 2];  // in y_bar, from a pixel on
   uint32_t x_swizzle, y_swizzle, zeros;
   int pixel;
 };
@@ -114,27 +115,37 @@ __device__ __forceinline__ void multiply_pixels(float (&sums)[kGroupedPairs][kCo
 
 template <int kColumns>
 __device__ inline void write_partial(const GroupedTiling& t, const GroupedPart& part, int block,
+                                     uint32_t unit_table,
                                      const float (&sums)[kGroupedPairs][kColumns][4], float* to) {
   const GroupedBlock& k = t.block;
-  const int lane = threadIdx.x % 32, units = k.units[part.bundle];
-  const int64_t out_channels = int64_t{1} * t.groups * k.width;
+  const int lane = threadIdx.x % 32, all_units = t.phase[0].taps() * k.units[part.bundle];
+  const int first_out = part.bundle * kColumns * kGroupedColumns + lane % 4 * 2;
+  const int groups = min(k.groups, t.groups - block * k.groups);
+  const int64_t out_channels = int64_t{t.groups} * k.width;
+  const uint32_t list = unit_table + t.first_step[0][part.bundle] * 2 * kGroupedUnitEntry;
+  int out_group[kColumns][2];
+#pragma unroll
+  for (int n = 0; n < kColumns; ++n) {
+    out_group[n][0] = (first_out + n * kGroupedColumns) / k.width;
+    out_group[n][1] = (first_out + n * kGroupedColumns + 1) / k.width;
+  }
 #pragma unroll
   for (int p = 0; p < kGroupedPairs; ++p) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const int unit = 2 * (part.pair + p) + half;
-      if (unit >= t.phase[0].taps() * units) continue;
-      const int in = (k.first[part.bundle] + unit % units) * k.unit_channels + lane / 4;
-      const int group = in / k.depth, all = block * k.groups + group;
-      if (group >= k.groups || all >= t.groups) continue;
-      float* row = to + (int64_t{unit / units} * k.depth + in % k.depth) * out_channels;
+      const int number = 2 * (part.pair + p) + half;
+      if (number >= all_units) continue;
+      const uint32_t unit = load_word(list + number * kGroupedUnitEntry + 4);
+      const int in = (unit >> 16) * k.unit_channels + lane / 4;
+      const int group = in / k.depth, c = in - group * k.depth;
+      if (group >= groups) continue;
+      float* row = to + (int64_t{unit & 0xffff} * k.depth + c) * out_channels +
+                   block * k.out_channels() + first_out;
 #pragma unroll
       for (int n = 0; n < kColumns; ++n) {
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-          const int out = (part.bundle * kColumns + n) * kGroupedColumns + lane % 4 * 2 + i;
-          if (out / k.width != group) continue;
-          row[block * k.out_channels() + out] = sums[p][n][2 * half + i];
+          if (out_group[n][i] == group) row[n * kGroupedColumns + i] = sums[p][n][2 * half + i];
         }
       }
     }
@@ -143,20 +154,14 @@ __device__ inline void write_partial(const GroupedTiling& t, const GroupedPart& 
 
 template <int kColumns>
 __device__ __forceinline__ void find_reads(const GroupedTiling& t, const GroupedWgradMemory& at,
-                                           const GroupedPart& part,
-                                           GroupedReads<kColumns>* reads) {
-  const int lane = threadIdx.x % 32;
-  const GroupedPhase& phase = t.phase[0];
-  const int count = t.block.units[part.bundle];
+                                           const GroupedPart& part, GroupedReads<kColumns>* reads) {
+  const int lane = threadIdx.x % 32, last = t.phase[0].taps() * t.block.units[part.bundle] - 1;
+  const uint32_t list = at.units + t.first_step[0][part.bundle] * 2 * kGroupedUnitEntry;
 #pragma unroll
   for (int p = 0; p < kGroupedPairs; ++p) {
     // Those past the last are not kept.
-    const int unit = min(2 * (part.pair + p) + lane / 8 % 2, phase.taps() * count - 1);
-    const int tap = unit / count;
-    const int row = tap / phase.taps_w * phase.tap_step_h;
-    const int column = tap % phase.taps_w * phase.tap_step_w;
-    reads->units[p] = (row * t.halo_width + column) * t.block.in_bytes +
-                      (t.block.first[part.bundle] + unit % count) * kGroupedUnit;
+    const int unit = min(2 * (part.pair + p) + lane / 8 % 2, last);
+    reads->units[p] = load_word(list + unit * kGroupedUnitEntry);
   }
 #pragma unroll
   for (int n = 0; n < kColumns; n += 2) {
@@ -198,9 +203,9 @@ __device__ __forceinline__ void sum_tiles(const GroupedWgradArgs& args,
     if (threadIdx.x % 32 == 0) barrier_arrive(at.empty + 8 * stage);
     if (++stage == t.stages) stage = 0, parity ^= 1;
   }
-  write_partial<kColumns>(t, part, block, sums,
-                          args.partials + (int64_t{slot} * t.shares + part.share) *
-                                              args.filter_size);
+  write_partial<kColumns>(
+      t, part, block, at.units, sums,
+      args.partials + (int64_t{slot} * t.shares + part.share) * args.filter_size);
 }
 
 __device__ inline void copy_tiles(const GroupedWgradArgs& args, const GroupedWgradMemory& at,
@@ -241,6 +246,7 @@ __global__ void __launch_bounds__(kGroupedThreads, kColumns <= kGroupedSharedCol
     barrier_init_fence();
   }
   fill_places(t, at.pixels);
+  if (warp < kGroupedWarps) fill_units(t, at.units);
   if (warp == 0) store_word(at.zeros + 4 * lane, 0);
   __syncthreads();
   const int block = static_cast<int>(blockIdx.x) % t.block.blocks;

@@ -22,6 +22,22 @@ def depthwise_16_bits(geometry: Geometry, dtype: np.dtype, precision: int) -> bo
     return geometry.depthwise and dtype.itemsize == 2
 
 
+def narrow_groups(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    """Groups of few channels, and images that keep a GPU busy."""
+    widest = max(geometry.channels, geometry.out_channels) // geometry.groups
+    moved = geometry.batch * dtype.itemsize
+    moved *= geometry.height * geometry.width * geometry.channels
+    return geometry.groups > 1 and widest <= 32 and moved >= 8e6
+
+
+def narrow_groups_16_bits(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    return dtype.itemsize == 2 and narrow_groups(geometry, dtype, precision)
+
+
+def grouped(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    return geometry.groups > 1
+
+
 def pointwise(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
     return geometry.filter_height * geometry.filter_width == 1
 

@@ -99,6 +99,15 @@ TABLE: tuple[Rule, ...] = (
         chosen=False,
     ),
     Rule(
+        *("cuda", PASSES, "groups of at most 32 channels, 16-bit values", when.narrow_groups_16_bits),
+        "every image once, groups side by side: RATIO times as fast as cuDNN",
+    ),
+    Rule(
+        *("cuda", PASSES, "several groups", when.grouped),
+        "not measured, or cuDNN is about as fast",
+        chosen=False,
+    ),
+    Rule(
         *("cuda", PASSES, "less than 5 GFLOP", when.small),
         "not measured: tiles may be too few for the GPU",
         chosen=False,
