@@ -20,7 +20,7 @@
 // groups: 56x56, C 128: 48 us; 28x28, C 256: 24 us; 14x14, C 512: 12 us; 56x56, C 256, stride 2: 60
 // us.
 
-#include "conv/grouped_mma.cuh"
+#include "conv/grouped_filter.cuh"
 
 namespace jaxdirect::conv {
 
@@ -57,76 +57,6 @@ __device__ inline void fill_pixels(const GroupedTiling& t, uint32_t to, int coun
     const int image = result / t.tile_width / t.tile_height;
     const int pixel = (image * t.halo_height + row * t.step_h) * t.halo_width + column * t.step_w;
     store_word(to + 4 * i, pixel * t.block.in_bytes);
-  }
-}
-
-// A column of the block's filter, for all input channels of its group.
-template <typename T>
-struct GroupedColumn {
-  int in_begin, in_end;  // of the block
-  const T* filter;       // of tap 0 and channel in_begin
-  int64_t channel_step;
-
-  __device__ GroupedColumn(const GroupedTiling& t, const T* all, int block, int out) {
-    const GroupedBlock& k = t.block;
-    const int group = out / k.width, of_all = block * k.groups + group;
-    const bool exists = group < k.groups && of_all < t.groups;
-    in_begin = exists ? group * k.depth : 0;
-    in_end = exists ? in_begin + k.depth : 0;
-    const int64_t o = exists ? out - group * k.width : 0, g = exists ? of_all : 0;
-    filter = all + (t.transposed ? o * t.groups * k.depth + g * k.depth : g * k.width + o);
-    channel_step = t.transposed ? 1 : int64_t{t.groups} * k.width;
-  }
-
-  // 0 where the channel is another group's. No branch: loads overlap.
-  __device__ __forceinline__ T at(int64_t tap_offset, int in) const {
-    const bool holds = in >= in_begin && in < in_end;
-    const T value = __ldg(holds ? filter + tap_offset + (in - in_begin) * channel_step : filter);
-    return holds ? value : T(0.0f);
-  }
-};
-
-// The filter of a block as the right operands of products, [step, columns, lane, 2 words].
-template <typename T, int kColumns>
-__device__ inline void fill_filter(const GroupedTiling& t, const T* filter, int block,
-                                   uint32_t units_at, uint32_t to) {
-  constexpr int kPerWord = 4 / sizeof(T), kBatch = 9;
-  const int64_t tap_size =
-      int64_t{t.block.depth} * t.block.width * t.groups;  // the filter's values of a tap
-  // A warp has one run of columns, and every so many-th unit of it. What a bundle has past the last
-  // run is never stored, and may be anything.
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int run = warp % t.block.column_runs(), bundle = run / kColumns;
-  const int unit_step = kGroupedWarps / t.block.column_runs();
-  const int first = warp / t.block.column_runs(), units = t.block.units[bundle];
-  const GroupedColumn<T> column(t, filter, block, run * kGroupedColumns + lane / 4);
-  const uint32_t at = to + run % kColumns * 256 + lane * 8;
-  for (int p = 0; p < t.phases; ++p) {
-    const int all_units = first < unit_step ? t.phase[p].taps() * units : 0;
-    const uint32_t list = units_at + t.first_step[p][bundle] * 2 * kGroupedUnitEntry;
-    for (int begin = first; begin < all_units; begin += kBatch * unit_step) {
-      T values[kBatch][kPerWord];
-#pragma unroll
-      for (int j = 0; j < kBatch; ++j) {  // all are on their way before one is used
-        const int i = min(begin + j * unit_step, all_units - 1);
-        const uint32_t unit = load_word(list + i * kGroupedUnitEntry + 4);
-        const int in = (unit >> 16) * t.block.unit_channels + lane % 4 * kPerWord;
-#pragma unroll
-        for (int k = 0; k < kPerWord; ++k) {
-          values[j][k] = column.at((unit & 0xffff) * tap_size, in + k);
-        }
-      }
-#pragma unroll
-      for (int j = 0; j < kBatch; ++j) {
-        const int i = begin + j * unit_step;
-        uint32_t word;
-        memcpy(&word, values[j], sizeof(word));
-        const int step = t.first_step[p][bundle] + i / 2;
-        if (i < all_units) {
-          store_word(at + step * kColumns * 256 + i % 2 * 4, as_operand<T>(word));
-        }
-      }
-    }
   }
 }
 
