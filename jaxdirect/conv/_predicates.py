@@ -23,15 +23,10 @@ def depthwise_16_bits(geometry: Geometry, dtype: np.dtype, precision: int) -> bo
 
 
 def narrow_groups(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
-    """Groups of few channels, and images that keep a GPU busy."""
+    """Several groups of few channels of 16 bits, and images that keep a GPU busy."""
     widest = max(geometry.channels, geometry.out_channels) // geometry.groups
-    moved = geometry.batch * dtype.itemsize
-    moved *= geometry.height * geometry.width * geometry.channels
-    return geometry.groups > 1 and widest <= 32 and moved >= 8e6
-
-
-def narrow_groups_16_bits(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
-    return dtype.itemsize == 2 and narrow_groups(geometry, dtype, precision)
+    large = geometry.batch * geometry.height * geometry.width * geometry.channels >= 4e6
+    return geometry.groups > 1 and widest <= 24 and dtype.itemsize == 2 and large
 
 
 def grouped(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
