@@ -8,7 +8,8 @@
 // products of single warps (16 x 8 over 16 of depth) take from it what they need, in units: the 16
 // bytes of a pixel at one tap. Eight output channels need the units of their own groups only, so
 // that groups of 8, 16, 24, .. channels multiply no zeros; narrower groups share a unit, and the
-// filter is 0 where a unit's channel is of another group.
+// filter is 0 where a unit's channel is of another group. There an infinity or a NaN spreads to the
+// groups that share its unit.
 
 #include <cstdint>
 
