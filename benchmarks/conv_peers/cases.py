@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from .problem import MODES, PASSES
-from .shapes import CAUSAL, DEPTHWISE, LAYERS, STEMS, STRIDED, TWELVE
+from .shapes import CAUSAL, DEPTHWISE, GROUPED, LAYERS, STEMS, STRIDED, TWELVE
 
 BATCHES = (128, 32, 1)
 WHOLE = ("forward", "training")
@@ -66,7 +66,7 @@ class Case:
 
 
 def gpu_cases() -> list[Case]:
-    """The twelve layers in every batch, padding, mode and pass; depthwise ones; a ResNet-50."""
+    """The twelve layers in every batch, padding, mode and pass; grouped ones; a ResNet-50."""
     cases = []
     for padding in ("valid", "same"):
         for batch in BATCHES:
@@ -87,6 +87,14 @@ def gpu_cases() -> list[Case]:
             for what in WHOLE
             for kind in ("torch", "layer")
         ]
+    cases += [
+        Case(kind, layer.name, 128, "same", mode, what)
+        for layers, modes in ((DEPTHWISE, ("tf32",)), (GROUPED, ("bf16", "tf32")))
+        for layer in layers
+        for mode in modes
+        for what in PASSES
+        for kind in ("torch", "layer")
+    ]
     cases.append(Case("resnet50", "resnet50", 128, "same", "bf16", "training"))
     return ordered([*cases, *small_cases()])
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .problem import Problem
+from .shapes import Layer
 
 POINTS, CHANNELS, TAPS = 32, 16, 4
 # fetch(array, index): the elements as float32 NumPy; the array is in NHWC or HWIO.
@@ -77,6 +78,11 @@ def _corners(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[np.ndarr
     return n, h, w
 
 
+def _group(layer: Layer, ks: np.ndarray) -> np.ndarray:
+    """Of output channels."""
+    return ks // (layer.features // layer.groups)
+
+
 def _windows(
     array: Any, fetch: Fetch, n: np.ndarray, rows: np.ndarray, columns: np.ndarray, inside: Any
 ) -> np.ndarray:
@@ -97,8 +103,10 @@ def _forward(problem: Problem, operands: dict, fetch: Fetch, rng: np.random.Gene
     x = _windows(operands["x"], fetch, n, rows, columns, inside)
     w = fetch(operands["w"], (..., ks))
     spec = "mrsc,rsck->mk"
-    if layer.depthwise:
-        x, w, spec = x[..., ks], w[:, :, 0], "mrsk,rsk->mk"
+    if layer.groups > 1:
+        depth = layer.channels // layer.groups
+        x = x[..., _group(layer, ks)[:, None] * depth + np.arange(depth)]
+        spec = "mrskc,rsck->mk"
     return Sample((n[:, None], p[:, None], q[:, None], ks[None]), *_both(spec, x, w))
 
 
@@ -114,9 +122,12 @@ def _dgrad(problem: Problem, operands: dict, fetch: Fetch, rng: np.random.Genera
     rows = np.clip(rows // layer.stride, 0, high - 1)
     columns = np.clip(columns // layer.stride, 0, wide - 1)
     y = _windows(operands["y"], fetch, n, rows, columns, inside)
-    if layer.depthwise:
-        taps, spec = fetch(operands["w"], (..., cs))[:, :, 0], "mrsc,rsc->mc"
-        y = y[..., cs]
+    if layer.groups > 1:
+        depth, width = layer.channels // layer.groups, layer.features // layer.groups
+        ks = (cs // depth)[:, None] * width + np.arange(width)
+        taps = fetch(operands["w"], (..., np.arange(layer.features)))
+        taps, spec = taps[:, :, (cs % depth)[:, None], ks], "mrsck,rsck->mc"
+        y = y[..., ks]
     else:
         taps = fetch(operands["w"], (slice(None), slice(None), cs))
         spec = "mrsk,rsck->mc"
@@ -137,12 +148,14 @@ def _wgrad(problem: Problem, operands: dict, fetch: Fetch, rng: np.random.Genera
         in_h, in_w = (rows >= 0) & (rows < layer.height), (columns >= 0) & (columns < layer.width)
         inside = in_h[:, None] & in_w[None, :]
         rows, columns = np.clip(rows, 0, layer.height - 1), np.clip(columns, 0, layer.width - 1)
-        depth = ks if layer.depthwise else np.array([c])
+        depth = np.array([c])
+        if layer.groups > 1:
+            depth = _group(layer, ks) * (layer.channels // layer.groups) + c
         index = (slice(None), rows[:, None, None], columns[None, :, None], depth)
         x = fetch(operands["x"], index) * inside[..., None]
         columns_of_x.append(x.reshape(-1, len(depth)).astype(np.float64))
     x = np.stack(columns_of_x)
-    if layer.depthwise:
+    if layer.groups > 1:
         sums = _both("tmk,mk->tk", x, y)
     else:
         x = x[..., 0]

@@ -31,7 +31,7 @@ class Layer:
 
     @property
     def depthwise(self) -> bool:
-        return self.groups > 1
+        return self.groups > 1 and self.groups == self.channels == self.features
 
 
 def _square(name: str, channels: int, size: int, features: int, k: int, stride: int) -> Layer:
@@ -40,6 +40,10 @@ def _square(name: str, channels: int, size: int, features: int, k: int, stride: 
 
 def _depthwise(name: str, channels: int, size: int, k: int, stride: int) -> Layer:
     return Layer(name, channels, size, size, channels, (k, k), stride, groups=channels)
+
+
+def _grouped(name: str, channels: int, size: int, groups: int, stride: int = 1) -> Layer:
+    return Layer(name, channels, size, size, channels, (3, 3), stride, groups)
 
 
 # The twelve of the im2win papers, from AlexNet, OverFeat, ZF, VGG, GoogLeNet and ResNet.
@@ -73,9 +77,21 @@ DEPTHWISE = (
     _depthwise("depthwise3x3", 256, 56, 3, 1),
     _depthwise("depthwise3x3s2", 256, 56, 3, 2),
 )
+# The 3 x 3 layers of a ResNeXt 32x4d, groups of 4, 8, 16 and 32 channels; of a RegNet, 24; and few
+# groups of more.
+GROUPED = (
+    _grouped("grouped32x4", 128, 56, 32),
+    _grouped("grouped32x8s2", 256, 56, 32, 2),
+    _grouped("grouped32x8", 256, 28, 32),
+    _grouped("grouped32x16", 512, 14, 32),
+    _grouped("grouped32x32", 1024, 7, 32),
+    _grouped("grouped8x24", 192, 28, 8),
+    _grouped("grouped4x32", 128, 56, 4),
+    _grouped("grouped4x64", 256, 56, 4),
+)
 CAUSAL = Layer("causal4", 4096, 1, 8192, 4096, (1, 4), groups=4096, one_d=True)
 
-LAYERS = {layer.name: layer for layer in (*TWELVE, *STRIDED, *DEPTHWISE, CAUSAL)}
+LAYERS = {layer.name: layer for layer in (*TWELVE, *STRIDED, *DEPTHWISE, *GROUPED, CAUSAL)}
 
 
 def small(layer: Layer) -> Layer:
@@ -87,7 +103,7 @@ def small(layer: Layer) -> Layer:
         layer,
         channels=channels,
         features=features,
-        groups=channels if layer.depthwise else 1,
+        groups=channels if layer.depthwise else min(layer.groups, 2),
         height=1 if layer.one_d else r + 3 * layer.stride + 1,
         width=s + 3 * layer.stride + 1,
     )

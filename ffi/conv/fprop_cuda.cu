@@ -5,6 +5,7 @@
 #include "common/cuda.h"
 #include "conv/conv.h"
 #include "conv/depthwise.h"
+#include "conv/grouped.h"
 #include "conv/halo_launch.h"
 #include "conv/halo_problems.h"
 #include "conv/stem_fprop.h"
@@ -29,7 +30,7 @@ constexpr int64_t kMaxPhases = 64;
 bool is_covered(const Shape& s, FloatType type, bool transposed) {
   const int64_t step = 16 / size_of(type);
   const int64_t phases = std::min(s.stride_h, s.height) * std::min(s.stride_w, s.width);
-  return s.groups == 1 && s.channels % step == 0 && s.out_channels % step == 0 &&
+  return s.channels % step == 0 && s.out_channels % step == 0 &&
          !(transposed && phases > kMaxPhases);
 }
 
@@ -53,6 +54,7 @@ std::vector<HaloProblem> problems_of(const Shape& s, bool transposed) {
 Plan plan(const Shape& s, FloatType type, Precision precision, bool transposed) {
   Plan plan;
   if (s.is_depthwise()) return {.covered = true, .kernel = "depthwise"};
+  if (s.groups > 1) return plan_grouped(s, type, precision, transposed);
   if (!is_covered(s, type, transposed)) return plan;
   HaloCall call{.problem = {},
                 .multiplicand = multiplicand_of(type, precision),
@@ -80,10 +82,10 @@ Status run(cudaStream_t stream, const Args& args, bool transposed) {
                 .filter = args.filter,
                 .out = transposed ? args.x : args.y};
   if (!is_covered(s, args.type, transposed)) {
-    return Status::error(kOp, ": native code takes one group, channels of whole 16 bytes and ",
-                         "gradients of few strides, got ", s.groups, " groups, ", s.channels,
-                         " and ", s.out_channels, " channels, strides ", s.stride_h, " and ",
-                         s.stride_w, "; use implementation='reference'");
+    return Status::error(kOp, ": native code takes channels of whole 16 bytes and ",
+                         "gradients of few strides, got ", s.channels, " and ", s.out_channels,
+                         " channels, strides ", s.stride_h, " and ", s.stride_w,
+                         "; use implementation='reference'");
   }
   if (call.form == FilterForm::kPacked) {
     const int64_t bytes = filter_workspace_bytes(s, args.type, args.precision, transposed);
@@ -117,6 +119,7 @@ Status fprop(cudaStream_t stream, const Args& args) {
     return fill_zero(stream, args.y, s.y_size() * size_of(args.type));
   }
   if (s.is_depthwise()) return depthwise_fprop(stream, args);
+  if (s.groups > 1) return grouped_fprop(stream, args);
   if (plan_stem_fprop(s, args.type, args.precision).covered) return stem_fprop(stream, args);
   return run(stream, args, /*transposed=*/false);
 }
@@ -127,6 +130,7 @@ Status dgrad(cudaStream_t stream, const Args& args) {
     return fill_zero(stream, args.x, s.x_size() * size_of(args.type));
   }
   if (s.is_depthwise()) return depthwise_dgrad(stream, args);
+  if (s.groups > 1) return grouped_dgrad(stream, args);
   return run(stream, args, /*transposed=*/true);
 }
 

@@ -7,6 +7,7 @@
 
 #include "common/cuda.h"
 #include "conv/depthwise.h"
+#include "conv/grouped.h"
 #include "conv/stem_wgrad.h"
 #include "conv/sum_slices.cuh"
 #include "conv/tensor_map.h"
@@ -161,6 +162,7 @@ Status wgrad(cudaStream_t stream, const Args& args) {
     return Status::ok();
   }
   if (s.is_depthwise()) return depthwise_wgrad(stream, args);
+  if (s.groups > 1) return grouped_wgrad(stream, args);
   if (plan_stem_wgrad(s, args.type, args.precision).covered) return stem_wgrad(stream, args);
   const Work plan = plan_once(s, count_parts(args.type, args.precision));
   if (!plan.covered) {
@@ -189,6 +191,7 @@ Plan plan_wgrad(const Shape& s, FloatType type, Precision precision) {
             .kernel = "depthwise",
             .workspace_bytes = depthwise_wgrad_workspace_bytes(s)};
   }
+  if (s.groups > 1) return plan_grouped_wgrad(s, type);
   if (const Plan stem = plan_stem_wgrad(s, type, precision); stem.covered) return stem;
   plan.covered = true;
   if (s.y_size() == 0 || s.x_size() == 0 || s.filter_size() == 0) return plan;

@@ -22,6 +22,17 @@ def depthwise_16_bits(geometry: Geometry, dtype: np.dtype, precision: int) -> bo
     return geometry.depthwise and dtype.itemsize == 2
 
 
+def narrow_groups(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    """Several groups of few channels of 16 bits, and images that keep a GPU busy."""
+    widest = max(geometry.channels, geometry.out_channels) // geometry.groups
+    large = geometry.batch * geometry.height * geometry.width * geometry.channels >= 4e6
+    return geometry.groups > 1 and widest <= 24 and dtype.itemsize == 2 and large
+
+
+def grouped(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    return geometry.groups > 1
+
+
 def pointwise(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
     return geometry.filter_height * geometry.filter_width == 1
 

@@ -28,6 +28,7 @@ CASES = [
     ("conv4", "same", "dgrad"),
     ("conv4", "same", "wgrad"),
     ("depthwise3x3s2", "same", "training"),
+    ("grouped32x8s2", "same", "training"),
     ("causal4", "causal", "training"),
 ]
 
@@ -48,14 +49,12 @@ def float64_pass(problem: Problem, what: str, x, w, y) -> dict[str, np.ndarray]:
             slice(u, u + (high - 1) * layer.stride + 1, layer.stride),
             slice(v, v + (broad - 1) * layer.stride + 1, layer.stride),
         )
-        if layer.depthwise:
-            out += wide[at] * w[u, v, 0]
-            wide_bar[at] += y * w[u, v, 0]
-            w_bar[u, v, 0] = (wide[at] * y).sum((0, 1, 2))
-        else:
-            out += wide[at] @ w[u, v]
-            wide_bar[at] += y @ w[u, v].T
-            w_bar[u, v] = np.einsum("npqc,npqk->ck", wide[at], y)
+        for g in range(layer.groups):
+            cs = slice(*(np.array([g, g + 1]) * (layer.channels // layer.groups)))
+            ks = slice(*(np.array([g, g + 1]) * (layer.features // layer.groups)))
+            out[..., ks] += wide[at][..., cs] @ w[u, v][:, ks]
+            wide_bar[at][..., cs] += y[..., ks] @ w[u, v][:, ks].T
+            w_bar[u, v][:, ks] = np.einsum("npqc,npqk->ck", wide[at][..., cs], y[..., ks])
     x_bar = wide_bar[:, top : top + layer.height, left : left + layer.width]
     every = {"y": out, "x": x_bar, "w": w_bar}
     return {r: every[r] for r in RESULTS[what]}

@@ -113,7 +113,7 @@ def test_gradient_of_a_shared_filter_in_a_shard_map_is_summed(mesh):
 
 
 def test_grouped_convolutions_stay_split():
-    # On the CPU on every machine: a GPU has no kernel for groups, and XLA gathers for them.
+    # On the CPU on every machine: a GPU has no kernel for these groups, and XLA gathers for them.
     cpu = jax.devices("cpu")[0]
     lhs, rhs = place(make_mesh(AxisType.Auto, "cpu"))
 

@@ -142,3 +142,26 @@ def test_plans_for_a_gpu_need_none():
         assert workspace == 0
         assert rules.native_plan("cuda", "wgrad", stem, dtype, precision)[1] > 0
     assert rules.native_plan("cuda", "dgrad", stem, half, 0) is None
+
+
+@pytest.mark.skipif(not _ffi.available("cuda"), reason="built without CUDA")
+def test_plans_of_groups_for_a_gpu():
+    half, single = np.dtype(jnp.bfloat16), np.dtype("float32")
+
+    def plan(op, groups, channels=128, dtype=half, precision=0):
+        x = (128, 56, 56, channels)
+        geometry = Geometry.of(
+            x, (3, 3, channels // groups, channels), x, pad_h=1, pad_w=1, groups=groups
+        )
+        return rules.native_plan("cuda", op, geometry, dtype, precision)
+
+    for op in rules.PASSES:
+        kernel, workspace, microseconds = plan(op, 32)
+        assert kernel == "groups in blocks of 16"  # of 4 channels, 128 bytes
+        assert (workspace > 0) == (op == "wgrad")  # the sums of slices
+        assert 40 < microseconds < 120
+        assert plan(op, 6, 36) is None  # pixels are not of whole 16 bytes
+        assert plan(op, 2, 256) is None  # a group is more than a block
+        assert plan(op, 32, dtype=single, precision=1) is None
+    assert plan("fprop", 32, dtype=single)[0] == "groups in blocks of 8"
+    assert plan("wgrad", 32, dtype=single) is None
