@@ -81,15 +81,7 @@ Status run(cudaStream_t stream, const Args& a, bool transposed) {
   const void* kernel = a.type == FloatType::kBF16  ? kernel_of<__nv_bfloat16>(columns)
                        : a.type == FloatType::kF16 ? kernel_of<__half>(columns)
                                                    : kernel_of<float>(columns);
-  JAXDIRECT_RETURN_IF_CUDA_ERROR(
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, t.shared_bytes()),
-      kOp);
-  void* arguments[] = {&args};
-  JAXDIRECT_RETURN_IF_CUDA_ERROR(
-      cudaLaunchKernel(kernel, dim3(t.slots * t.block.blocks), dim3(kGroupedThreads), arguments,
-                       t.shared_bytes(), stream),
-      kOp);
-  return Status::ok();
+  return launch_grouped(stream, kernel, &args, t);
 }
 
 }  // namespace

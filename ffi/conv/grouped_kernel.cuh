@@ -176,7 +176,7 @@ __device__ __forceinline__ void multiply_tiles(const GroupedArgs& args, const Gr
       }
       // The other buffer is free when its store has read it: that was asked for a phase ago.
       copy_engine_fence();
-      if (threadIdx.x == 0) store_wait();
+      if (threadIdx.x == 0) store_wait<0>();
       grouped_barrier();
       if (threadIdx.x == 0) {
         store_tensor(&args.out[p], results, block * t.block.out_channels(), box.column, box.row,
@@ -187,7 +187,7 @@ __device__ __forceinline__ void multiply_tiles(const GroupedArgs& args, const Gr
     }
     if (++stage == t.stages) stage = 0, parity ^= 1;
   }
-  if (threadIdx.x == 0) store_wait();
+  if (threadIdx.x == 0) store_wait<0>();
 }
 
 __device__ inline void copy_halos(const GroupedArgs& args, const GroupedMemory& at, int block,

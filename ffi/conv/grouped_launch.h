@@ -7,6 +7,7 @@
 #include <mutex>
 #include <tuple>
 
+#include "common/cuda.h"
 #include "conv/grouped.h"
 #include "conv/tensor_map.h"
 
@@ -58,6 +59,21 @@ inline TensorView grouped_view(const void* data, FloatType type, int64_t batch, 
                      : box.bytes == 64 ? CU_TENSOR_MAP_SWIZZLE_64B
                      : box.bytes == 32 ? CU_TENSOR_MAP_SWIZZLE_32B
                                        : CU_TENSOR_MAP_SWIZZLE_NONE};
+}
+
+// A kernel whose only argument is its struct of arguments.
+inline Status launch_grouped(cudaStream_t stream, const void* kernel, void* args,
+                             const GroupedTiling& t) {
+  constexpr const char* kOp = "conv_general_dilated";
+  JAXDIRECT_RETURN_IF_CUDA_ERROR(
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, t.shared_bytes()),
+      kOp);
+  void* arguments[] = {args};
+  JAXDIRECT_RETURN_IF_CUDA_ERROR(
+      cudaLaunchKernel(kernel, dim3(t.slots * t.block.blocks), dim3(kGroupedThreads), arguments,
+                       t.shared_bytes(), stream),
+      kOp);
+  return Status::ok();
 }
 
 }  // namespace jaxdirect::conv

@@ -99,29 +99,8 @@ __device__ __forceinline__ uint32_t as_operand(uint32_t bits) {
   }
 }
 
-// What of a box in shared memory lies inside of the tensor goes there.
-__device__ __forceinline__ void store_tensor(const CUtensorMap* map, uint32_t from, int c0, int c1,
-                                             int c2, int c3) {
-  asm volatile(
-      "cp.async.bulk.tensor.4d.global.shared::cta.tile.bulk_group [%0, {%2, %3, %4, %5}], [%1];" ::
-          "l"(map),
-      "r"(from), "r"(c0), "r"(c1), "r"(c2), "r"(c3)
-      : "memory");
-}
-
-__device__ __forceinline__ void store_commit() {
-  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
-}
-
-// Until all stores of this thread have read their boxes.
-__device__ __forceinline__ void store_wait() {
-  asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
-}
-
 // Of the warps that multiply.
-__device__ __forceinline__ void grouped_barrier() {
-  asm volatile("bar.sync 1, %0;" ::"n"(32 * kGroupedWarps) : "memory");
-}
+__device__ __forceinline__ void grouped_barrier() { sync_threads(1, 32 * kGroupedWarps); }
 
 // Which warp a thread is of, for all lanes the same.
 __device__ __forceinline__ int warp_index() {

@@ -49,14 +49,7 @@ Status launch(cudaStream_t stream, const Args& a, const GroupedTiling& t) {
                           {t.block.out_bytes, t.tile_width, t.tile_height, t.tile_images}),
              &args.y));
   const void* kernel = kernel_of<T>(t.block.columns);
-  JAXDIRECT_RETURN_IF_CUDA_ERROR(
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, t.shared_bytes()),
-      kOp);
-  void* arguments[] = {&args};
-  JAXDIRECT_RETURN_IF_CUDA_ERROR(
-      cudaLaunchKernel(kernel, dim3(t.slots * t.block.blocks), dim3(kGroupedThreads), arguments,
-                       t.shared_bytes(), stream),
-      kOp);
+  JAXDIRECT_RETURN_IF_ERROR(launch_grouped(stream, kernel, &args, t));
   return sum_slices<T>(stream, args.partials, slices_of(t), args.filter_size, a.filter);
 }
 
