@@ -164,7 +164,7 @@ def test_cases_of_a_group_stand_together_and_quick_ones_first() -> None:
         (r"^conv\d+/b32/valid/", 108, 250),
         (r"^conv\d+/b1/valid/", 108, 130),
         (r"^conv\d+/b128/same/", 108, 250),
-        (r"^depthwise.*/(forward|training)$", 12, 121),
+        (r"^depthwise.*/(forward|training)$", 15, 152),
         (r"^causal4/b(1|2|4|8)/.*/training$", 8, 81),
         (r"^(conv|res)\d+/b8/", 82, 120),
     ],
