@@ -12,9 +12,41 @@ void multiply(const Executor& executor, const Product& product) {
 
 namespace {
 
-void multiply_all(const Executor& executor, Product product) {
-  fill_vectors(&product);
-  multiply(executor, product);
+template <typename T>
+bool any_nan(const T* values, int64_t count) {
+  bool found = false;
+  for (int64_t i = 0; i < count; ++i) {
+    const auto value = static_cast<float>(values[i]);
+    found |= value != value;
+  }
+  return found;
+}
+
+bool has_nan(const void* values, int64_t count, FloatType type) {
+  switch (type) {
+    case FloatType::kBF16:
+      return any_nan(static_cast<const BFloat16*>(values), count);
+    case FloatType::kF16:
+      return any_nan(static_cast<const Half*>(values), count);
+    default:
+      return any_nan(static_cast<const float*>(values), count);
+  }
+}
+
+// products(join) of which the joined ones compute several results from one window. These multiply
+// zeros by what only their neighbours are to read, and of infinities that makes NaN: where there is
+// one, each result is computed from its own window.
+template <typename Products>
+void multiply_all(const Executor& executor, const Products& products, const void* result,
+                  int64_t count, FloatType type) {
+  bool joined = false;
+  for (Product product : products(/*join=*/true)) {
+    fill_vectors(&product);
+    joined |= product.phases() > 1;
+    multiply(executor, product);
+  }
+  if (!joined || !has_nan(result, count, type)) return;
+  for (const Product& product : products(/*join=*/false)) multiply(executor, product);
 }
 
 }  // namespace
@@ -30,7 +62,8 @@ Status fprop(Context context, const Args& args) {
     depthwise_fprop(context, args);
   } else {
     for (int64_t group = 0; group < shape.groups; ++group) {
-      multiply_all(context, fprop_product(args, group));
+      const auto products = [&](bool) { return std::vector{fprop_product(args, group)}; };
+      multiply_all(context, products, args.y, shape.y_size(), args.type);
     }
   }
   return Status::ok();
@@ -46,10 +79,12 @@ Status dgrad(Context context, const Args& args) {
   } else if (is_per_channel(shape)) {
     depthwise_dgrad(context, args);
   } else {
+    if (!dgrad_products(args, 0, /*join=*/true).cover_all) {
+      std::memset(args.x, 0, static_cast<size_t>(bytes));
+    }
     for (int64_t group = 0; group < shape.groups; ++group) {
-      const DgradProducts plan = dgrad_products(args, group, /*join=*/true);
-      if (group == 0 && !plan.cover_all) std::memset(args.x, 0, static_cast<size_t>(bytes));
-      for (const Product& product : plan.products) multiply_all(context, product);
+      const auto products = [&](bool join) { return dgrad_products(args, group, join).products; };
+      multiply_all(context, products, args.x, shape.x_size(), args.type);
     }
   }
   return Status::ok();
