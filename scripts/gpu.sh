@@ -1,11 +1,17 @@
 #!/usr/bin/env bash
-# Build, GPU tests and GPU benchmarks in one call, on a GPU machine without network.
+# Build, GPU tests and a GPU benchmark in one call, on a GPU machine without network.
 #
-#   scripts/gpu.sh [--sanitize] [--no-tests] [--no-benchmarks] [arguments of benchmarks/hostmem.py]
+#   scripts/gpu.sh [--family NAME] [--sanitize] [--no-tests] [--no-benchmark] [--limit SECONDS]
+#                  [arguments of the family's benchmark]
 #
-# PYTHON           interpreter that has jax, scikit-build-core, nanobind, pytest; default python3
-# JAXDIRECT_WHEEL  a wheel to install instead of building
-# OUT              folder for logs and benchmark results; default the current one
+# --family            hostmem, relational or conv: its harness and its benchmark, and of the tests
+#                     only its own and its layers'; default: all tests, hostmem's benchmark
+# --limit             of each step
+# PYTHON              interpreter that has jax, scikit-build-core, nanobind, pytest; default python3
+# JAXDIRECT_WHEEL     a wheel to install instead of building
+# JAXDIRECT_SITE      a folder that holds an installed package, instead
+# JAXDIRECT_HARNESSES a folder that holds harnesses built elsewhere for CUDA (ffi/tests)
+# OUT                 folder for logs and benchmark results; default the current one
 set -uo pipefail
 
 cd "$(dirname "$0")/.."
@@ -13,13 +19,15 @@ python=${PYTHON:-python3}
 out=$(realpath "${OUT:-.}")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-sanitize=0 tests=1 benchmarks=1 status=0
+family="" sanitize=0 tests=1 benchmark=1 limit=3600 status=0
 
 while (($#)); do
   case $1 in
+    --family) family=$2; shift ;;
     --sanitize) sanitize=1 ;;
     --no-tests) tests=0 ;;
-    --no-benchmarks) benchmarks=0 ;;
+    --no-benchmark) benchmark=0 ;;
+    --limit) limit=$2; shift ;;
     *) break ;;
   esac
   shift
@@ -38,34 +46,48 @@ build() {
     --no-deps --target "$work/site" "${JAXDIRECT_WHEEL:-.}"
 }
 
-harness() {
-  cmake -S ffi/tests -B "$work/harness" -DJAXDIRECT_HARNESS_CUDA=ON &&
-    cmake --build "$work/harness" -j || return
-  local check=(compute-sanitizer --error-exitcode 3)
-  local family
-  for family in hostmem relational; do
-    "${check[@]}" --tool memcheck "$work/harness/${family}_harness" &&
-      "${check[@]}" --tool racecheck "$work/harness/${family}_harness" quick || return
+harnesses=${JAXDIRECT_HARNESSES:-$work/harness}
+build_harnesses() {
+  cmake -S ffi/tests -B "$harnesses" -DJAXDIRECT_HARNESS_CUDA=ON && cmake --build "$harnesses" -j
+}
+
+# All checks, then a few of them under each tool: racecheck is slow.
+check() {
+  local tool
+  timeout "$limit" "$harnesses/$1_harness" || return
+  for tool in memcheck racecheck; do
+    timeout "$limit" compute-sanitizer --error-exitcode 3 --tool "$tool" "$harnesses/$1_harness" \
+      quick || return
   done
 }
 
-step build build
+site=${JAXDIRECT_SITE:-$work/site}
+[[ -n ${JAXDIRECT_SITE:-} ]] || step build build
 ((status == 0)) || exit 1
-export PYTHONPATH=$work/site${PYTHONPATH:+:$PYTHONPATH}
-export XLA_PYTHON_CLIENT_PREALLOCATE=false PYTHONUNBUFFERED=1
+PYTHONPATH=$(realpath "$site")${PYTHONPATH:+:$PYTHONPATH}
+export PYTHONPATH XLA_PYTHON_CLIENT_PREALLOCATE=false PYTHONUNBUFFERED=1
 # -P keeps the checkout, which has no compiled modules, off the import path.
 step info "$python" -P -c 'import jaxdirect; jaxdirect.show_config()'
 if ((tests)); then
   export JAXDIRECT_REQUIRE_GPU=1
-  ignored=()
+  wanted=()
+  [[ -z $family ]] || wanted=("tests/$family" tests/nn)
   if ! "$python" -c 'import pybind11' 2>/dev/null; then
     echo "no pybind11: examples/custom_op is not tested"
-    ignored=(--ignore tests/examples/test_custom_op.py)
+    wanted+=(--ignore tests/examples/test_custom_op.py)
   fi
-  step tests "$python" -P -m pytest -m "gpu or not gpu" --durations=10 "${ignored[@]}"
+  step tests timeout "$limit" "$python" -P -m pytest -m "gpu or not gpu" --durations=10 \
+    "${wanted[@]}"
 fi
-((sanitize == 0)) || step sanitize harness
-if ((benchmarks)); then
-  step benchmarks "$python" benchmarks/hostmem.py --output "$out/hostmem.json" "$@"
+if ((sanitize)); then
+  [[ -n ${JAXDIRECT_HARNESSES:-} ]] || step harnesses build_harnesses
+  for one in ${family:-hostmem relational conv}; do
+    step "$one-harness" check "$one"
+  done
+fi
+if ((benchmark)); then
+  name=${family:-hostmem}
+  [[ " $* " == *" --resume "* ]] || set -- --output "$out/$name.json" "$@"
+  step benchmark timeout "$limit" "$python" "benchmarks/$name.py" "$@"
 fi
 exit "$status"
