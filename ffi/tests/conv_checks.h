@@ -64,6 +64,9 @@ Shape square_shape(int64_t batch, int64_t side, int64_t channels, int64_t out_ch
 // Geometries that take every path of the kernels.
 void check_geometries(Launcher& launcher, bool quick);
 
+// What a GPU's kernels over halo tiles read, computed without one.
+void check_halo_tilings(bool quick);
+
 #ifdef JAXDIRECT_CUDA_MODULE
 // Every kernel over halo tiles, whichever the planner prefers.
 void check_halo_kernels(Launcher& launcher, bool quick);

@@ -11,6 +11,7 @@ int main(int argc, char** argv) {
   const bool quick = argc > 1 && std::string_view(argv[1]) == "quick";
   jaxdirect::testing::Launcher launcher;
   checks::check_geometries(launcher, quick);
+  checks::check_halo_tilings(quick);
 #ifdef JAXDIRECT_CUDA_MODULE
   checks::check_halo_kernels(launcher, quick);
 #endif
