@@ -104,13 +104,13 @@ __device__ __forceinline__ void multiply_run(float (&sums)[kRows][kColumns][4],
 }
 
 // Results to shared memory, [results, out_bytes] in the swizzle; `to` is where the first of this
-// lane's goes before it, and the first `runs` runs of columns exist.
+// lane's goes before it, and `columns` of the block's results are left from there on.
 template <typename T, int kColumns, int kRows>
-__device__ __forceinline__ void write_results(const float (&sums)[kRows][kColumns][4], int runs,
+__device__ __forceinline__ void write_results(const float (&sums)[kRows][kColumns][4], int columns,
                                               int out_bytes, uint32_t mask, uint32_t to) {
 #pragma unroll
   for (int n = 0; n < kColumns; ++n) {
-    if (n >= runs) break;
+    if (n * kGroupedColumns >= columns) break;
 #pragma unroll
     for (int i = 0; i < 2 * kRows; ++i) {
       const uint32_t at = swizzled(
@@ -142,11 +142,10 @@ __device__ __forceinline__ void multiply_tiles(const GroupedArgs& args, const Gr
   const int first_set = warp / t.block.bundles, in_bytes = t.block.in_bytes;
   const int out_bytes = t.block.out_bytes, units = t.block.units[bundle];
   const int sets = first_set < set_step ? t.row_sets() : 0;
-  const int runs = t.block.column_runs() - bundle * kColumns;
+  const int first_column = bundle * kColumns * kGroupedColumns + lane % 4 * 2;
+  const int columns = t.block.out_channels() - first_column;
   const uint32_t in_mask = swizzle_mask(in_bytes), out_mask = swizzle_mask(out_bytes);
-  const uint32_t place =
-      lane / 4 * out_bytes +
-      (bundle * kColumns * kGroupedColumns + lane % 4 * 2) * static_cast<int>(sizeof(T));
+  const uint32_t place = lane / 4 * out_bytes + first_column * static_cast<int>(sizeof(T));
   constexpr int kSet = kRows * kGroupedRows;
   const uint32_t lane_pixels = at.pixels + lane % 16 * 4;
   int stage = 0, parity = 0, buffer = 0;
@@ -167,7 +166,7 @@ __device__ __forceinline__ void multiply_tiles(const GroupedArgs& args, const Gr
         multiply_run<T, kColumns, kRows>(sums, pixels, in_mask, all_units,
                                          at.units + 2 * kGroupedUnitEntry * step,
                                          at.filter + 256 * kColumns * step);
-        write_results<T, kColumns, kRows>(sums, runs, out_bytes, out_mask,
+        write_results<T, kColumns, kRows>(sums, columns, out_bytes, out_mask,
                                           results + place + set * kSet * out_bytes);
       }
       if (p + 1 == t.phases) {

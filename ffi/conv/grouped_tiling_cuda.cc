@@ -110,8 +110,8 @@ bool lay_out(const HaloProblem& p, int reach_h, int reach_w, int height, int wid
   t->halo_height = (t->tile_height - 1) * t->step_h + reach_h;
   t->halo_width = (t->tile_width - 1) * t->step_w + reach_w;
   const int64_t halo = int64_t{1} * t->tile_images * t->halo_height * t->halo_width;
-  if (t->halo_height > kMostBox || t->halo_width > kMostBox || t->tile_results() > kMostResults ||
-      halo * t->block.in_bytes > kSharedBytes) {
+  if (t->tile_images > kMostBox || t->halo_height > kMostBox || t->halo_width > kMostBox ||
+      t->tile_results() > kMostResults || halo * t->block.in_bytes > kSharedBytes) {
     return false;
   }
   t->tiles_n = static_cast<int>(ceil_div(p.batch, t->tile_images));

@@ -91,9 +91,10 @@ def test_more_groups_than_a_block_holds():
     assert_close(*both(*case(10, 16, 16)))
 
 
-def test_float32_as_tf32():
-    lhs, rhs, arguments = case(8, 8, 8, "float32", precision="default")
-    arguments |= {"padding": "SAME"}
+# Widths of whole 16 bytes that are no multiple of 8 channels as well.
+@pytest.mark.parametrize(("groups", "width"), [(8, 8), (3, 4), (2, 20), (9, 4)])
+def test_float32_as_tf32(groups, width):
+    lhs, rhs, arguments = case(groups, width, width, "float32", precision="default")
     got, want = both(lhs, rhs, arguments)
     for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=3e-3 * float(jnp.abs(other).max()))
