@@ -254,14 +254,13 @@ Status launch_part(cudaStream_t stream, const HaloCall& call, const Part& part,
   const void* function = part.kernel->function;
   JAXDIRECT_RETURN_IF_CUDA_ERROR(
       cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                           tiling.shared_bytes()),
+                           gpu.shared_bytes),  // not this tiling's: threads may launch others
       kOp);
   HaloTiling copy = tiling;
   void* arguments[] = {&input, &filter, direct ? static_cast<void*>(&output) : &out, &problem,
                        &copy};
   const int at_once = gpu.count / tiling.block_step() * tiling.block_step();
-  const int blocks = static_cast<int>(std::min<int64_t>(
-      tiling.thread_blocks(), gpu.count / tiling.block_step() * tiling.block_step()));
+  const int blocks = static_cast<int>(std::min<int64_t>(tiling.thread_blocks(), at_once));
   JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaLaunchKernel(function, dim3(blocks), dim3(kThreads), arguments,
                                                   tiling.shared_bytes(), stream),
                                  kOp);

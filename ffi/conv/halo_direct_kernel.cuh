@@ -73,6 +73,7 @@ class Turns {
   }
 
   __device__ void pass(int lane) const {
+    __syncwarp();
     if (lane == 0) barrier_arrive(mine_);
   }
 
@@ -160,8 +161,9 @@ struct StoredPiece {
 template <typename T, int kBlocks, int kColumns>
 __device__ __forceinline__ void store_direct(float (&sums)[kBlocks][kColumns / 2],
                                              const CUtensorMap& y, const HaloTiling& t,
-                                             uint32_t places, const TilePlace& place,
-                                             int first_block, int across, int group) {
+                                             uint32_t places, uint32_t& turn,
+                                             const TilePlace& place, int first_block, int across,
+                                             int group) {
   using Piece = StoredPiece<T, kColumns>;
   constexpr int kPieces = kColumns / Piece::kWidth;
   const bool leader = threadIdx.x % 128 == 0;
@@ -172,7 +174,8 @@ __device__ __forceinline__ void store_direct(float (&sums)[kBlocks][kColumns / 2
     const int w = place.w + (first_block + b) % across * t.product_width;
 #pragma unroll
     for (int i = 0; i < kPieces; ++i) {
-      const uint32_t piece = places + (b * kPieces + i) % 2 * Piece::kBytes;
+      const uint32_t piece = places + turn * Piece::kBytes;
+      turn ^= 1;
       if (leader) store_wait<1>();
       sync_threads(group + 1, 128);
       Piece::write(sums[b], i * Piece::kWidth, piece);
@@ -216,6 +219,7 @@ __device__ __forceinline__ void multiply_direct(const HaloProblem& p, const Halo
   const uint32_t row_bytes = p.tap_step_h * t.halo_width * t.tile_images * kSwizzleRow;
 
   RingPlace halo, filter;
+  uint32_t turn = 0;  // of the places of stores
   Turns turns(rings, group);
   const auto skip_tile = [&] {  // the other warpgroup's
     for (int chunk = 0; chunk < chunks; ++chunk) halo.advance(t.halo_stages);
@@ -295,7 +299,7 @@ __device__ __forceinline__ void multiply_direct(const HaloProblem& p, const Halo
     if constexpr (kResident) skip_tile();
     product_wait<0>();
     held.release(rings, lane);
-    store_direct<T, kBlocks, kColumns>(sums, y, t, places, place, first_block, across, group);
+    store_direct<T, kBlocks, kColumns>(sums, y, t, places, turn, place, first_block, across, group);
   }
   if (threadIdx.x % 128 == 0) store_wait<0>();
 }

@@ -48,15 +48,18 @@ bool complete(const HaloProblem& problem, const HaloVariant& variant, const Mult
               HaloTiling* t) {
   t->rows = variant.rows;
   t->columns = variant.columns;
-  t->halo_height =
-      (t->tile_height - 1) * problem.stride_h + (problem.taps_h - 1) * problem.tap_step_h + 1;
-  t->halo_width =
-      (t->tile_width - 1) * problem.stride_w + (problem.taps_w - 1) * problem.tap_step_w + 1;
-  t->halo_width = ceil_div(t->halo_width, t->planes);
-  if (t->halo_height > kMaxBox || t->halo_width * t->planes > kMaxBox || t->tile_images > kMaxBox ||
-      t->planes > kMaxStep) {
+  const auto reach = [](int64_t tile, int64_t stride, int64_t taps, int64_t step) {
+    return (tile - 1) * stride + (taps - 1) * step + 1;
+  };
+  const int64_t height =
+      reach(t->tile_height, problem.stride_h, problem.taps_h, problem.tap_step_h);
+  const int64_t width = reach(t->tile_width, problem.stride_w, problem.taps_w, problem.tap_step_w);
+  if (t->planes > kMaxStep || height > kMaxBox || width > kMaxBox || t->tile_images > kMaxBox) {
     return false;
   }
+  t->halo_height = static_cast<int>(height);
+  t->halo_width = ceil_div(static_cast<int>(width), t->planes);
+  if (t->halo_width * t->planes > kMaxBox) return false;
   const int64_t halo_pixels = int64_t{1} * t->tile_images * t->halo_height * t->halo_width;
   if (halo_pixels * t->planes * kChunkBytes > gpu.shared_bytes) return false;
   t->halo_bytes = t->planes * t->plane_bytes();
@@ -108,7 +111,7 @@ TileTicks ticks_of(const HaloProblem& problem, const HaloVariant& variant, const
   const double steps = taps * (loads ? 4.0 * chunks : 2.0 * half_chunks);
   const double conflicts = loads ? bank_conflicts(problem, t) - 1 : 0;
   return {.products = steps * (variant.rows / 64) * (variant.ticks + 6 * conflicts),
-          .halos = chunks * t.halo_bytes / kBytesPerTick,
+          .halos = static_cast<double>(chunks) * t.halo_bytes / kBytesPerTick,
           .filters = chunks * taps * static_cast<double>(t.filter_bytes) / kBytesPerTick,
           .store = t.tile_pixels() * variant.columns * variant.value_bytes / kStoredBytesPerTick};
 }

@@ -96,11 +96,13 @@ void check_shape(Launcher& launcher, const Shape& shape, FloatType type,
 }  // namespace
 
 void check_halo_kernels(Launcher& launcher, bool quick) {
-  // Tiles of many images and of parts of one, tails of pixels, channels and half chunks, strides.
+  // Tiles of many images and of parts of one, tails of pixels, channels and half chunks, strides;
+  // several tiles for each thread block.
   const Shape shapes[] = {
       square_shape(3, 11, 64, 64, 3),       square_shape(9, 6, 96, 136, 3, 1, 1),
       square_shape(18, 5, 40, 72, 2),       square_shape(2, 19, 72, 96, 3, 1, 1, 2),
       square_shape(2, 13, 64, 64, 3, 2, 1), square_shape(1, 37, 32, 64, 5, 1, 2),
+      square_shape(1200, 8, 8, 96, 1),      square_shape(600, 10, 72, 8, 3),
   };
   for (const Shape& shape : shapes) {
     check_shape<BFloat16>(launcher, shape, FloatType::kBF16, Multiplicand::kBF16);
