@@ -33,20 +33,24 @@ bool has_nan(const void* values, int64_t count, FloatType type) {
   }
 }
 
-// products(join) of which the joined ones compute several results from one window. These multiply
-// zeros by what only their neighbours are to read, and of infinities that makes NaN: where there is
-// one, each result is computed from its own window.
+// products(group, join) of all groups, of which the joined ones compute several results from one
+// window. These multiply zeros by what only their neighbours are to read, and of infinities that
+// makes NaN: where there is one, each result is computed from its own window.
 template <typename Products>
-void multiply_all(const Executor& executor, const Products& products, const void* result,
-                  int64_t count, FloatType type) {
+void multiply_all(const Executor& executor, int64_t groups, const Products& products,
+                  const void* result, int64_t count, FloatType type) {
   bool joined = false;
-  for (Product product : products(/*join=*/true)) {
-    fill_vectors(&product);
-    joined |= product.phases() > 1;
-    multiply(executor, product);
+  for (int64_t group = 0; group < groups; ++group) {
+    for (Product product : products(group, /*join=*/true)) {
+      fill_vectors(&product);
+      joined |= product.phases() > 1;
+      multiply(executor, product);
+    }
   }
   if (!joined || !has_nan(result, count, type)) return;
-  for (const Product& product : products(/*join=*/false)) multiply(executor, product);
+  for (int64_t group = 0; group < groups; ++group) {
+    for (const Product& product : products(group, /*join=*/false)) multiply(executor, product);
+  }
 }
 
 }  // namespace
@@ -61,10 +65,10 @@ Status fprop(Context context, const Args& args) {
   } else if (is_per_channel(shape)) {
     depthwise_fprop(context, args);
   } else {
-    for (int64_t group = 0; group < shape.groups; ++group) {
-      const auto products = [&](bool) { return std::vector{fprop_product(args, group)}; };
-      multiply_all(context, products, args.y, shape.y_size(), args.type);
-    }
+    const auto products = [&](int64_t group, bool) {
+      return std::vector{fprop_product(args, group)};
+    };
+    multiply_all(context, shape.groups, products, args.y, shape.y_size(), args.type);
   }
   return Status::ok();
 }
@@ -82,10 +86,10 @@ Status dgrad(Context context, const Args& args) {
     if (!dgrad_products(args, 0, /*join=*/true).cover_all) {
       std::memset(args.x, 0, static_cast<size_t>(bytes));
     }
-    for (int64_t group = 0; group < shape.groups; ++group) {
-      const auto products = [&](bool join) { return dgrad_products(args, group, join).products; };
-      multiply_all(context, products, args.x, shape.x_size(), args.type);
-    }
+    const auto products = [&](int64_t group, bool join) {
+      return dgrad_products(args, group, join).products;
+    };
+    multiply_all(context, shape.groups, products, args.x, shape.x_size(), args.type);
   }
   return Status::ok();
 }

@@ -15,6 +15,11 @@ namespace jaxdirect::conv {
 
 inline constexpr int kChunkBytes = 128;  // of one pixel's channels in shared memory
 
+// Output channels that the copy engine stores at a time, of a tile with so many.
+constexpr int stored_width(int columns, int value_bytes) {
+  return columns % 64 == 0 && value_bytes == 2 ? 64 : 32;
+}
+
 // A convolution with stride over `in`; dgrad is one over y_bar, or one for each phase of a stride.
 struct HaloProblem {
   int batch = 0;

@@ -102,11 +102,10 @@ Choice choose(const HaloCall& call, const Multiprocessors& gpu) {
   best.count = 1;
   best.cost = best.parts[0].tiling.cost;
   constexpr int kCuts = 16;
-  for (int cut = 1; cut < kCuts; ++cut) {
+  for (int cut = 1, tried = 0; cut < kCuts; ++cut) {
     const int images = static_cast<int>(int64_t{batch} * cut / kCuts / 8 * 8);
-    if (images == 0 || images == static_cast<int>(int64_t{batch} * (cut - 1) / kCuts / 8 * 8)) {
-      continue;
-    }
+    if (images == tried) continue;
+    tried = images;
     const Part first = choose_part(call, gpu, 0, images);
     if (first.tiling.cost >= best.cost) break;
     const Part second = choose_part(call, gpu, images, batch - images);
@@ -184,7 +183,7 @@ Status encode_input(const HaloProblem& p, const void* in, const HaloKernel& kern
 Status encode_output(const HaloProblem& p, char* out, const HaloKernel& kernel, const HaloTiling& t,
                      CUtensorMap* map) {
   const int value_bytes = kernel.variant.value_bytes;
-  const int width = t.columns % 64 == 0 && value_bytes == 2 ? 64 : 32;
+  const int width = stored_width(t.columns, value_bytes);
   const int64_t pixel = int64_t{p.out_channels} * value_bytes, row = pixel * p.store_width;
   TensorView view{
       .data = out + p.store_first_h * row + p.store_first_w * pixel,

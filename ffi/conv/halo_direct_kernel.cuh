@@ -117,7 +117,7 @@ __device__ inline void fetch_resident_filter(const HaloProblem& p, const HaloTil
 template <typename T, int kColumns>
 struct StoredPiece {
   static constexpr int kValueBytes = sizeof(typename StoredAs<T>::Type);
-  static constexpr int kWidth = kColumns % 64 == 0 && kValueBytes == 2 ? 64 : 32;
+  static constexpr int kWidth = stored_width(kColumns, kValueBytes);
   static constexpr int kRowBytes = kWidth * kValueBytes;
   static constexpr int kBytes = 64 * kRowBytes;
 

@@ -196,19 +196,15 @@ __device__ inline int halo_pixel(const HaloProblem& p, const HaloTiling& t, int 
   return (at.h * p.stride_h * t.halo_width + at.w * p.stride_w) * t.tile_images + at.n;
 }
 
-// Number of output pixel (h, w) of image n in the array that takes it; -1 where there is none.
-__device__ inline int64_t stored_pixel(const HaloProblem& p, int n, int h, int w) {
-  if (n >= p.batch || h >= p.out_height || w >= p.out_width) return -1;
-  const int64_t image_row = int64_t{n} * p.store_height + h * p.store_step_h + p.store_first_h;
-  return image_row * p.store_width + w * p.store_step_w + p.store_first_w;
-}
-
 // Where a row's output channels start, as a pixel's number; -1 for rows that are no pixel.
 __device__ inline int64_t stored_pixel(const HaloProblem& p, const HaloTiling& t,
                                        const TilePlace& place, int row) {
   if (row >= t.tile_pixels()) return -1;
   const TilePixel at(t, row);
-  return stored_pixel(p, place.n + at.n, place.h + at.h, place.w + at.w);
+  const int n = place.n + at.n, h = place.h + at.h, w = place.w + at.w;
+  if (n >= p.batch || h >= p.out_height || w >= p.out_width) return -1;
+  const int64_t image_row = int64_t{n} * p.store_height + h * p.store_step_h + p.store_first_h;
+  return image_row * p.store_width + w * p.store_step_w + p.store_first_w;
 }
 
 #endif  // JAXDIRECT_HOPPER

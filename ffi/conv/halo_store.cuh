@@ -21,12 +21,6 @@ __device__ __forceinline__ uint32_t pack_pair(float low, float high, __half) {
   return *reinterpret_cast<const uint32_t*>(&pair);
 }
 
-// An 8 x 8 block of 16-bit values, lane l has two of row l / 4; transposed.
-__device__ __forceinline__ uint32_t transpose_block(uint32_t pair) {
-  asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %0;" : "+r"(pair));
-  return pair;
-}
-
 // Lane t of four holds value t of each of four blocks; afterwards it holds all values of block t.
 __device__ __forceinline__ void transpose_quad(uint32_t (&v)[4], int t) {
 #pragma unroll

@@ -78,9 +78,6 @@ __device__ __forceinline__ void settle(float (&d)[kCount]) {
 #define JAXDIRECT_SUMS_32 JAXDIRECT_SUMS_24, JAXDIRECT_SUMS(24)
 #define JAXDIRECT_SUMS_48 JAXDIRECT_SUMS_32, JAXDIRECT_SUMS(32), JAXDIRECT_SUMS(40)
 #define JAXDIRECT_SUMS_64 JAXDIRECT_SUMS_48, JAXDIRECT_SUMS(48), JAXDIRECT_SUMS(56)
-#define JAXDIRECT_SUMS_112                                                       \
-  JAXDIRECT_SUMS_64, JAXDIRECT_SUMS(64), JAXDIRECT_SUMS(72), JAXDIRECT_SUMS(80), \
-      JAXDIRECT_SUMS(88), JAXDIRECT_SUMS(96), JAXDIRECT_SUMS(104)
 #define JAXDIRECT_NAMES_16 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
 #define JAXDIRECT_NAMES_24 JAXDIRECT_NAMES_16 ", %16, %17, %18, %19, %20, %21, %22, %23"
 #define JAXDIRECT_NAMES_32 JAXDIRECT_NAMES_24 ", %24, %25, %26, %27, %28, %29, %30, %31"
@@ -90,13 +87,6 @@ __device__ __forceinline__ void settle(float (&d)[kCount]) {
 #define JAXDIRECT_NAMES_64 \
   JAXDIRECT_NAMES_48       \
   ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-#define JAXDIRECT_NAMES_112                                                          \
-  JAXDIRECT_NAMES_64                                                                 \
-  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79" \
-  ", %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95" \
-  ", %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109" \
-  ", %110, %111"
-
 #define JAXDIRECT_PRODUCT(shape_and_types, flags, count, a_name, b_name, add_name, ...)     \
   asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, " add_name                             \
                ", 0;\n"                                                                     \
@@ -131,13 +121,12 @@ template <typename T, int kColumns, bool kColumnMajor>
 __device__ __forceinline__ void multiply(float (&d)[kColumns / 2], const uint32_t (&a)[4],
                                          uint64_t b, bool add) {
   static_assert(kColumns == 32 || kColumns == 48 || kColumns == 64 || kColumns == 96 ||
-                kColumns == 128 || kColumns == 224);
+                kColumns == 128);
   JAXDIRECT_WIDTH(32, "", 16, "{%16, %17, %18, %19}", "%20", "%21", JAXDIRECT_REGISTERS)
   JAXDIRECT_WIDTH(48, "", 24, "{%24, %25, %26, %27}", "%28", "%29", JAXDIRECT_REGISTERS)
   JAXDIRECT_WIDTH(64, "", 32, "{%32, %33, %34, %35}", "%36", "%37", JAXDIRECT_REGISTERS)
   JAXDIRECT_WIDTH(96, "", 48, "{%48, %49, %50, %51}", "%52", "%53", JAXDIRECT_REGISTERS)
   JAXDIRECT_WIDTH(128, "", 64, "{%64, %65, %66, %67}", "%68", "%69", JAXDIRECT_REGISTERS)
-  JAXDIRECT_WIDTH(224, "", 112, "{%112, %113, %114, %115}", "%116", "%117", JAXDIRECT_REGISTERS)
 }
 
 // The same with a in shared memory, depth-major.
@@ -159,14 +148,12 @@ __device__ __forceinline__ void multiply(float (&d)[kColumns / 2], uint64_t a, u
 #undef JAXDIRECT_NAMES_32
 #undef JAXDIRECT_NAMES_48
 #undef JAXDIRECT_NAMES_64
-#undef JAXDIRECT_NAMES_112
 #undef JAXDIRECT_SUMS
 #undef JAXDIRECT_SUMS_16
 #undef JAXDIRECT_SUMS_24
 #undef JAXDIRECT_SUMS_32
 #undef JAXDIRECT_SUMS_48
 #undef JAXDIRECT_SUMS_64
-#undef JAXDIRECT_SUMS_112
 
 #endif  // JAXDIRECT_HOPPER
 

@@ -124,31 +124,29 @@ Status encode_sums(const Args& args, const WgradTiling& t, CUtensorMap* map) {
 }
 
 template <typename T>
-Status launch_16_bits(cudaStream_t stream, const CUtensorMap& x, const CUtensorMap& y,
-                      const CUtensorMap& sums, const WgradProblem& p, const WgradTiling& t) {
-  const auto kernel = t.columns == kWgradBlock ? wgrad_slices<T, kWgradBlock> : wgrad_slices<T, 96>;
-  JAXDIRECT_RETURN_IF_CUDA_ERROR(
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, t.shared_bytes()),
-      kOp);
-  const dim3 grid(t.column_blocks, t.chunks, t.slices_of_all());
-  kernel<<<grid, kThreads, t.shared_bytes(), stream>>>(x, y, sums, p, t);
-  JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaPeekAtLastError(), kOp);
-  return Status::ok();
+WgradKernel kernel_of(const WgradTiling& t) {
+  if constexpr (std::is_same_v<T, float>) {
+    return wgrad_split_kernel(t.parts);
+  } else {
+    return t.columns == kWgradBlock ? wgrad_slices<T, kWgradBlock> : wgrad_slices<T, 96>;
+  }
 }
 
 template <typename T>
 Status launch(cudaStream_t stream, const Args& args, const Work& plan, CUtensorMapDataType type) {
+  const WgradTiling& t = plan.tiling;
   CUtensorMap x, y, sums;
   JAXDIRECT_RETURN_IF_ERROR(encode_operands(args, plan, type, &x, &y));
-  JAXDIRECT_RETURN_IF_ERROR(encode_sums(args, plan.tiling, &sums));
-  if constexpr (std::is_same_v<T, float>) {
-    JAXDIRECT_RETURN_IF_ERROR(launch_wgrad_split(stream, x, y, sums, plan.problem, plan.tiling));
-  } else {
-    JAXDIRECT_RETURN_IF_ERROR(launch_16_bits<T>(stream, x, y, sums, plan.problem, plan.tiling));
-  }
+  JAXDIRECT_RETURN_IF_ERROR(encode_sums(args, t, &sums));
+  const WgradKernel kernel = kernel_of<T>(t);
+  JAXDIRECT_RETURN_IF_CUDA_ERROR(
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, t.shared_bytes()),
+      kOp);
+  const dim3 grid(t.column_blocks, t.chunks, t.slices_of_all());
+  kernel<<<grid, kThreads, t.shared_bytes(), stream>>>(x, y, sums, plan.problem, t);
+  JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaPeekAtLastError(), kOp);
   return sum_uneven_slices<T>(stream, static_cast<const float*>(args.workspace),
-                              SlicesOfTaps(args.shape, plan.tiling), args.shape.filter_size(),
-                              args.filter);
+                              SlicesOfTaps(args.shape, t), args.shape.filter_size(), args.filter);
 }
 
 }  // namespace
