@@ -120,7 +120,7 @@ Status fprop(cudaStream_t stream, const Args& args) {
   }
   if (s.is_depthwise()) return depthwise_fprop(stream, args);
   if (s.groups > 1) return grouped_fprop(stream, args);
-  if (plan_stem_fprop(s, args.type, args.precision).covered) return stem_fprop(stream, args);
+  if (const std::optional<Status> done = stem_fprop(stream, args)) return *done;
   return run(stream, args, /*transposed=*/false);
 }
 

@@ -21,6 +21,15 @@ namespace jaxdirect::conv {
 inline constexpr int kStemChannels = 8;  // of x, at most
 inline constexpr int kStemCopies = 8;    // of a patch, at most
 
+// Of a row of float32 x, which a warp fetches at once, 16 bytes a lane (stem_rows.cuh).
+inline constexpr int kStemSegmentBytes = 512;
+
+// Lanes that place their own. Copies that are no multiple of four values apart take from the next
+// lane, which the last has not.
+constexpr int stem_segment_lanes(int copies, int copy_step) {
+  return copies > 1 && copy_step % 4 != 0 ? 31 : 32;
+}
+
 // Extents, strides and low padding of a convolution with one group and without dilation.
 struct StemProblem {
   int batch = 0, height = 0, width = 0, channels = 0;
@@ -42,6 +51,7 @@ bool as_stem(const Shape& shape, StemProblem* problem);
 // aligned in one of them; a plane is one bf16 part of float32 values, or the values themselves.
 struct StemPatch {
   int tile_height = 1, tile_width = 8;
+  int values = 8;           // of a row that windows read
   int rows = 1, units = 1;  // a unit is 8 values of a row
   int row_bytes = 16;
   int copies = 1, copy_step = 1;
@@ -53,14 +63,26 @@ struct StemPatch {
   constexpr int plane_bytes() const { return copies * copy_bytes; }
   constexpr int bytes() const { return planes * plane_bytes(); }
 
+  // Of a row of float32 x.
+  constexpr int segments() const {
+    const int of_one = stem_segment_lanes(copies, copy_step) * 4;
+    return (values + of_one - 1) / of_one;
+  }
+  // Segments of each of `warps`, at most, and the buffer of all.
+  constexpr int segment_turns(int warps) const { return (rows * segments() + warps - 1) / warps; }
+  constexpr int raw_bytes(int warps) const {
+    return segment_turns(warps) * warps * kStemSegmentBytes;
+  }
+
   // `run` values of a window's row are read from its first on; value_bytes are of shared memory's.
   StemPatch() = default;
   constexpr StemPatch(const StemProblem& p, int tile_height, int tile_width, int run, int copies,
                       int copy_step, int planes, int value_bytes)
       : tile_height(tile_height),
         tile_width(tile_width),
+        values((tile_width - 1) * p.step_values() + run),
         rows((tile_height - 1) * p.stride_h + p.filter_height),
-        units(((tile_width - 1) * p.step_values() + run + 7) / 8),
+        units((values + 7) / 8),
         row_bytes(units * 8 * value_bytes),
         copies(copies),
         copy_step(copy_step),

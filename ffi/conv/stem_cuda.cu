@@ -88,24 +88,7 @@ Choice choose_once(const Shape& shape, FloatType type, Precision precision) {
   return known.emplace(key, choose(problem, type, precision)).first->second;
 }
 
-}  // namespace
-
-Plan plan_stem_fprop(const Shape& shape, FloatType type, Precision precision) {
-  const Choice choice = choose_once(shape, type, precision);
-  if (choice.kernel == nullptr) return {};
-  const StemTiling& t = choice.tiling;
-  return {.covered = true,
-          .kernel = "stem tiles of " + std::to_string(t.patch.tile_height) + " x " +
-                    std::to_string(t.patch.tile_width) + " x " + std::to_string(t.columns),
-          .microseconds = t.cost / kTicksPerMicrosecond};
-}
-
-Status stem_fprop(cudaStream_t stream, const Args& args) {
-  const Choice choice = choose_once(args.shape, args.type, args.precision);
-  if (choice.kernel == nullptr) {
-    return Status::error(kOp, ": no native kernel takes this convolution of few channels; use ",
-                         "implementation='reference'");
-  }
+Status launch(cudaStream_t stream, const Args& args, const Choice& choice) {
   int device = 0, count = 0;
   JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaGetDevice(&device), kOp);
   JAXDIRECT_RETURN_IF_CUDA_ERROR(
@@ -126,6 +109,24 @@ Status stem_fprop(cudaStream_t stream, const Args& args) {
                        dim3(kStemThreads), arguments, bytes, stream),
       kOp);
   return Status::ok();
+}
+
+}  // namespace
+
+Plan plan_stem_fprop(const Shape& shape, FloatType type, Precision precision) {
+  const Choice choice = choose_once(shape, type, precision);
+  if (choice.kernel == nullptr) return {};
+  const StemTiling& t = choice.tiling;
+  return {.covered = true,
+          .kernel = "stem tiles of " + std::to_string(t.patch.tile_height) + " x " +
+                    std::to_string(t.patch.tile_width) + " x " + std::to_string(t.columns),
+          .microseconds = t.cost / kTicksPerMicrosecond};
+}
+
+std::optional<Status> stem_fprop(cudaStream_t stream, const Args& args) {
+  const Choice choice = choose_once(args.shape, args.type, args.precision);
+  if (choice.kernel == nullptr) return std::nullopt;
+  return launch(stream, args, choice);
 }
 
 }  // namespace jaxdirect::conv

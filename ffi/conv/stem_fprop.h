@@ -4,6 +4,8 @@
 
 #include <cuda_runtime_api.h>
 
+#include <optional>
+
 #include "common/status.h"
 #include "conv/stem.h"
 
@@ -25,6 +27,7 @@ struct StemTiling {
   int interleave = 1;     // 2: rows g and g + 8 of a warp's 16 are neighbouring pixels
   int parts = 1;          // of float32 values
   int staging_bytes = 0;  // of all warps
+  int raw_bytes = 0;      // of float32 x on its way
   int stages = 2;
   int blocks_h = 1, blocks_w = 1, blocks_k = 1;
   int64_t tiles = 1;  // of all images
@@ -42,7 +45,7 @@ struct StemTiling {
   constexpr int pixel_bytes() const { return row_blocks * 64 * 8; }
   constexpr int shared_bytes() const {
     return 1024 + filter_bytes() + stages * patch_bytes() + slot_bytes() + pixel_bytes() +
-           staging_bytes + 64;
+           staging_bytes + raw_bytes + 64;
   }
 };
 
@@ -64,6 +67,7 @@ constexpr int staging_row_bytes(int columns) { return columns * 2 + 16; }
 bool tile_stem(const StemProblem& problem, const StemVariant& variant, StemTiling* tiling);
 
 Plan plan_stem_fprop(const Shape& shape, FloatType type, Precision precision);
-Status stem_fprop(cudaStream_t stream, const Args& args);
+// Nothing if there is no kernel.
+std::optional<Status> stem_fprop(cudaStream_t stream, const Args& args);
 
 }  // namespace jaxdirect::conv

@@ -14,7 +14,7 @@
 // out pixels * steps * columns of operations.
 
 #include "conv/halo_pipeline.cuh"
-#include "conv/stem_floats.cuh"
+#include "conv/stem_rows.cuh"
 #include "conv/stem_setup.cuh"
 #include "conv/wgmma.cuh"
 
@@ -24,11 +24,18 @@ inline constexpr int kStemPromotion = 8;  // steps of split values until sums ar
 
 #if JAXDIRECT_HOPPER
 
-// Where a thread reads its slots: from the table, for the pixels of its two rows.
+// Where a thread reads its slots: from the table, for the pixels of its two rows. Those of the
+// first two steps it knows.
 struct StemReader {
   uint32_t slots, low, high;
+  uint4 first, second;
 
-  __device__ __forceinline__ uint4 slot(int step) const { return load_16(slots + step * 64); }
+  template <bool kMasked>
+  __device__ __forceinline__ uint4 slot(int step) const {
+    if constexpr (kMasked) return load_16(slots + step * 64);
+    const uint2 whole = load_8(slots + step * 64);
+    return {whole.x, whole.y, 0xffffffffu, 0xffffffffu};
+  }
 };
 
 // The slots of a step in every part of the values.
@@ -114,6 +121,7 @@ __device__ __forceinline__ void multiply_steps(Sums& sums, uint32_t (&a)[2][Sums
                                                uint32_t plane_bytes, uint64_t b,
                                                uint32_t chunk_units, uint32_t part_units, int first,
                                                int last) {
+#pragma unroll 1
   for (int step = first; step < last; step += 2) {
     sums.take_up(step);
     const uint64_t at = b + (step / 4 * chunk_units + step % 4 * 2);
@@ -124,7 +132,7 @@ __device__ __forceinline__ void multiply_steps(Sums& sums, uint32_t (&a)[2][Sums
       product_commit();
       product_wait<1>();  // the other operand is free
       load_slots<kMasked>(a[1 - s], next, reader, plane_bytes);
-      next = reader.slot(step + s + 2);
+      next = reader.template slot<kMasked>(step + s + 2);
     }
   }
 }
@@ -138,9 +146,8 @@ __device__ __forceinline__ void multiply_windows(Sums& sums, const StemProblem& 
   const uint32_t chunk_units = kColumns * kSwizzleRow >> 4;
   const uint32_t part_units = t.filter_part_bytes() >> 4, plane_bytes = t.patch.plane_bytes();
   uint32_t a[2][Sums::kParts][4];
-  uint4 next = reader.slot(0);
-  load_slots<true>(a[0], next, reader, plane_bytes);
-  next = reader.slot(1);
+  load_slots<true>(a[0], reader.first, reader, plane_bytes);
+  uint4 next = reader.second;
   const int whole = max(t.masked_step(p) - 2, 0);  // pairs of steps that load whole slots alone
   sums.begin();
   multiply_steps<false>(sums, a, next, reader, plane_bytes, b, chunk_units, part_units, 0, whole);
@@ -178,6 +185,28 @@ __device__ __forceinline__ void store_staged(const float (&sums)[kColumns / 2], 
   }
 }
 
+// The same value in a register of its own: minus zero changes none. A vector's registers are
+// neighbours; were they the sums', the compiler would move those between products, which then wait.
+__device__ __forceinline__ uint32_t set_apart(float value) {
+  float same;
+  asm("add.f32 %0, %1, 0f80000000;" : "=f"(same) : "f"(value));
+  return __float_as_uint(same);
+}
+
+// A row of float32 results of channels in the order of channel_of. half: 0, row lane / 4 of the
+// warp's 16; 1, the one eight further.
+template <int kColumns>
+__device__ __forceinline__ void store_quads(const float (&sums)[kColumns / 2], int half, float* out,
+                                            int columns) {
+#pragma unroll
+  for (int i = 0; i < kColumns / 16; ++i) {
+    const int column = i * 16 + threadIdx.x % 4 * 4, from = i * 8 + half * 2;
+    if (out == nullptr || column >= columns) continue;
+    store_vector(out + column, {set_apart(sums[from]), set_apart(sums[from + 1]),
+                                set_apart(sums[from + 4]), set_apart(sums[from + 5])});
+  }
+}
+
 // One warpgroup of those that multiply: every stem_consumers<kForm>-th block of 64 pixels.
 template <StemForm kForm, typename T, int kColumns>
 __device__ inline void multiply_stem(const StemProblem& p, const StemTiling& t,
@@ -188,21 +217,19 @@ __device__ inline void multiply_stem(const StemProblem& p, const StemTiling& t,
   const int high_row = low_row + (t.interleave == 2 ? 1 : 8);
   const uint32_t staging = shared.staging + threadIdx.x / 32 * 16 * staging_row_bytes(kColumns);
   const uint32_t slots = shared.slots + lane % 4 * 16;
+  const uint4 first = load_16(slots), second = load_16(slots + 64);
   RingPlace place;
   int turn = group;  // the next block of pixels that is this group's, from the tile's first on
   for (int tile = first_tile; tile < t.tiles; tile += tile_step) {
     barrier_wait(shared.full(place.stage), place.parity);
     const uint32_t patch = shared.patches + place.stage * t.patch_bytes();
     const StemPlace at(t, tile);
-    const auto give_back = [&] {
-      __syncwarp();
-      if (lane == 0) barrier_arrive(shared.empty(place.stage));
-    };
+    const auto give_back = [&] { barrier_arrive(shared.empty(place.stage)); };
     if (turn >= t.row_blocks) give_back();
     for (; turn < t.row_blocks; turn += stem_consumers<kForm>) {
       const uint32_t pixels = shared.pixels + (turn * 64 + row) * 8;
       const StemReader reader{slots, patch + load_4(pixels + low_row * 8),
-                              patch + load_4(pixels + high_row * 8)};
+                              patch + load_4(pixels + high_row * 8), first, second};
       using Product = std::conditional_t<kForm == StemForm::kTf32, Tf32, T>;
       std::conditional_t<kForm == StemForm::kThreeParts, StemSplitSums<kColumns>,
                          StemSums<Product, kColumns>>
@@ -225,11 +252,49 @@ __device__ inline void multiply_stem(const StemProblem& p, const StemTiling& t,
         for (int half = 0; half < 2; ++half) {
           const int pixel = pixel_of(half == 0 ? low_row : high_row);
           T* to = pixel < 0 ? nullptr : image + int64_t{pixel} * p.out_channels;
-          store_row<kColumns>(sums.sums, half, to, columns);
+          store_quads<kColumns>(sums.sums, half, to, columns);
         }
       }
     }
     turn -= t.row_blocks;
+    place.advance(t.stages);
+  }
+}
+
+// The warpgroups that bring the patches of float32 x, whose copies are kCopies.
+template <StemForm kForm, int kCopies>
+__device__ inline void fill_stem(const float* x, const StemProblem& p, const StemTiling& t,
+                                 const StemShared& shared, int first_tile, int tile_step) {
+  constexpr int kConsumers = stem_consumers<kForm>, kWarps = 4 * (4 - kConsumers);
+  const int warp = __shfl_sync(0xffffffff, static_cast<int>(threadIdx.x) / 32, 0) - 4 * kConsumers;
+  const StemRows<kForm, kCopies, 1> rows(x, p, t.patch, shared.raw, warp, kWarps);
+  const auto origin = [&](int tile) { return StemOrigin(p, StemPlace(t, tile)); };
+  if (first_tile < t.tiles) rows.fetch(p, t.patch, origin(first_tile));
+  RingPlace place;
+  for (int tile = first_tile; tile < t.tiles; tile += tile_step) {
+    const int next = tile + tile_step;
+    barrier_wait(shared.empty(place.stage), place.parity ^ 1);
+    rows.place(p, t.patch, shared.patches + place.stage * t.patch_bytes(), next < t.tiles,
+               origin(next));
+    barrier_arrive(shared.full(place.stage));
+    place.advance(t.stages);
+  }
+}
+
+// The same for 16-bit x.
+template <StemForm kForm, int kCopies, typename T>
+__device__ inline void fill_stem(const T* x, const StemProblem& p, const StemTiling& t,
+                                 const StemShared& shared, int first_tile, int tile_step) {
+  constexpr int kConsumers = stem_consumers<kForm>, kWaiting = 80;  // registers
+  const StemImage<T> image{x, int64_t{p.batch} * p.height * p.width * p.channels};
+  RingPlace place;
+  for (int tile = first_tile; tile < t.tiles; tile += tile_step) {
+    const StemOrigin at(p, StemPlace(t, tile));
+    barrier_wait(shared.empty(place.stage), place.parity ^ 1);
+    fill_patch<kCopies, 1, kWaiting>(image, p, t.patch, at.n, at.h, at.w,
+                                     shared.patches + place.stage * t.patch_bytes(),
+                                     threadIdx.x - 128 * kConsumers, 128 * (4 - kConsumers));
+    barrier_arrive(shared.full(place.stage));
     place.advance(t.stages);
   }
 }
@@ -244,14 +309,14 @@ __global__ void __launch_bounds__(kStemThreads, 1)
   extern __shared__ char memory[];
   // Registers of a thread that multiplies; those that fetch have what is left.
   constexpr int kConsumers = stem_consumers<kForm>;
-  constexpr int kOwn = kConsumers == 3 ? 120 : 152, kWaiting = kConsumers == 3 ? 80 : 48;
+  constexpr int kOwn = kConsumers == 3 ? 120 : 168;
   const StemShared shared(t, memory);
   const int first_column = blockIdx.x % t.blocks_k * kColumns;
   const int first_tile = blockIdx.x / t.blocks_k, tile_step = gridDim.x / t.blocks_k;
   if (threadIdx.x == 0) {
     for (int i = 0; i < t.stages; ++i) {
-      barrier_init(shared.full(i), 4 * (4 - kConsumers));
-      barrier_init(shared.empty(i), 4 * stem_consumers<kForm>);
+      barrier_init(shared.full(i), 128 * (4 - kConsumers));
+      barrier_init(shared.empty(i), 128 * kConsumers);
     }
     barrier_init_fence();
   }
@@ -268,30 +333,13 @@ __global__ void __launch_bounds__(kStemThreads, 1)
     return;
   }
   set_registers<(512 - kConsumers * kOwn) / (4 - kConsumers), 128>();
-  const StemImage<T> image{x, int64_t{p.batch} * p.height * p.width * p.channels};
-  RingPlace place;
-  for (int tile = first_tile; tile < t.tiles; tile += tile_step) {
-    const StemPlace at(t, tile);
-    barrier_wait(shared.empty(place.stage), place.parity ^ 1);
-    const uint32_t to = shared.patches + place.stage * t.patch_bytes();
-    const int h = at.h * p.stride_h - p.pad_h, w = at.w * p.stride_w - p.pad_w;
-    const int thread = threadIdx.x - 128 * kConsumers, threads = 128 * (4 - kConsumers);
-    const auto fill = [&]<int kCopies>(std::integral_constant<int, kCopies>) {
-      if constexpr (sizeof(T) == 4) {
-        fill_floats<kForm, kCopies, kWaiting / 12>(x, p, t.patch, at.n, h, w, to, thread, threads);
-      } else {
-        fill_patch<kCopies, 1, kWaiting>(image, p, t.patch, at.n, h, w, to, thread, threads);
-      }
-    };
-    if (kForm != StemForm::kTf32 && t.patch.copies == 2) {
-      fill(std::integral_constant<int, kForm == StemForm::kTf32 ? 1 : 2>());
-    } else {
-      fill(std::integral_constant<int, 1>());
+  if constexpr (kForm != StemForm::kTf32) {
+    if (t.patch.copies == 2) {
+      fill_stem<kForm, 2>(x, p, t, shared, first_tile, tile_step);
+      return;
     }
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) barrier_arrive(shared.full(place.stage));
-    place.advance(t.stages);
   }
+  fill_stem<kForm, 1>(x, p, t, shared, first_tile, tile_step);
 #endif
 }
 

@@ -25,6 +25,31 @@ constexpr int stem_planes(StemForm form) {
 
 #if JAXDIRECT_HOPPER
 
+__device__ __forceinline__ uint32_t load_4(uint32_t address) {
+  uint32_t value;
+  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(value) : "r"(address) : "memory");
+  return value;
+}
+
+__device__ __forceinline__ uint2 load_8(uint32_t address) {
+  uint2 v;
+  asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(address) : "memory");
+  return v;
+}
+
+__device__ __forceinline__ uint4 load_16(uint32_t address) {
+  uint4 v;
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "r"(address)
+               : "memory");
+  return v;
+}
+
+__device__ __forceinline__ void store_4(uint32_t address, uint32_t value) {
+  asm volatile("st.shared.u32 [%0], %1;" ::"r"(address), "r"(value) : "memory");
+}
+
 __device__ __forceinline__ void store_16(uint32_t address, uint32_t a, uint32_t b, uint32_t c,
                                          uint32_t d) {
   asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(a), "r"(b), "r"(c),
@@ -37,6 +62,39 @@ __device__ __forceinline__ uint32_t to_tf32(uint32_t value) {
   return value;
 }
 
+// A tile's image and first output pixel.
+struct StemPlace {
+  int n, h, w;
+
+  template <typename Tiling>
+  __device__ __forceinline__ StemPlace(const Tiling& t, int tile) {
+    w = tile % t.blocks_w * t.patch.tile_width;
+    tile /= t.blocks_w;
+    h = tile % t.blocks_h * t.patch.tile_height;
+    n = tile / t.blocks_h;
+  }
+
+  // To the next tile.
+  template <typename Tiling>
+  __device__ __forceinline__ void advance(const Tiling& t) {
+    w += t.patch.tile_width;
+    if (w < t.blocks_w * t.patch.tile_width) return;
+    w = 0;
+    h += t.patch.tile_height;
+    if (h < t.blocks_h * t.patch.tile_height) return;
+    h = 0;
+    ++n;
+  }
+};
+
+// A tile's first pixel of x, of the filter's row `row`.
+struct StemOrigin {
+  int n, h, w;
+
+  __device__ __forceinline__ StemOrigin(const StemProblem& p, const StemPlace& at, int row = 0)
+      : n(at.n), h(at.h * p.stride_h - p.pad_h + row), w(at.w * p.stride_w - p.pad_w) {}
+};
+
 // 16 bytes at an aligned address if `wanted`, else zeros; without a branch, so that loads overlap.
 __device__ __forceinline__ uint4 load_if(bool wanted, const void* from) {
   uint4 v;
@@ -47,17 +105,6 @@ __device__ __forceinline__ uint4 load_if(bool wanted, const void* from) {
       : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
       : "l"(from), "r"(static_cast<int>(wanted)));
   return v;
-}
-
-// One word of global memory, likewise.
-__device__ __forceinline__ uint32_t load_if(bool wanted, const uint32_t* from) {
-  uint32_t value;
-  asm volatile(
-      "{\n.reg .pred wanted;\nsetp.ne.b32 wanted, %2, 0;\nmov.b32 %0, 0;\n"
-      "@wanted ld.global.nc.u32 %0, [%1];\n}"
-      : "=r"(value)
-      : "l"(from), "r"(static_cast<int>(wanted)));
-  return value;
 }
 
 // x and its extent. T: __nv_bfloat16 or __half.

@@ -18,28 +18,9 @@ inline constexpr int stem_consumers = kForm == StemForm::kThreeParts ? 2 : 3;
 
 #if JAXDIRECT_HOPPER
 
-__device__ __forceinline__ uint32_t load_4(uint32_t address) {
-  uint32_t value;
-  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(value) : "r"(address) : "memory");
-  return value;
-}
-
-__device__ __forceinline__ uint4 load_16(uint32_t address) {
-  uint4 v;
-  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "r"(address)
-               : "memory");
-  return v;
-}
-
-__device__ __forceinline__ void store_4(uint32_t address, uint32_t value) {
-  asm volatile("st.shared.u32 [%0], %1;" ::"r"(address), "r"(value) : "memory");
-}
-
 // Places in shared memory.
 struct StemShared {
-  uint32_t filter, patches, slots, pixels, staging, barriers;
+  uint32_t filter, patches, slots, pixels, staging, raw, barriers;
 
   __device__ StemShared(const StemTiling& t, const void* shared) {
     filter = (shared_address(shared) + 1023) / 1024 * 1024;
@@ -47,22 +28,12 @@ struct StemShared {
     slots = patches + t.stages * t.patch_bytes();
     pixels = slots + t.slot_bytes();
     staging = pixels + t.pixel_bytes();
-    barriers = staging + t.staging_bytes;
+    raw = staging + t.staging_bytes;
+    barriers = raw + t.raw_bytes;
   }
 
   __device__ uint32_t full(int stage) const { return barriers + 16 * stage; }
   __device__ uint32_t empty(int stage) const { return full(stage) + 8; }
-};
-
-// A tile's image and first output pixel.
-struct StemPlace {
-  int n, h, w;
-
-  __device__ StemPlace(const StemTiling& t, int tile) {
-    w = tile % t.blocks_w * t.patch.tile_width;
-    h = tile / t.blocks_w % t.blocks_h * t.patch.tile_height;
-    n = tile / t.blocks_w / t.blocks_h;
-  }
 };
 
 // Where a slot's values lie: row u of the filter, from value j of the row on, `count` of them.
@@ -78,6 +49,14 @@ struct StemSlot {
   }
 };
 
+// Which of a block's channels a column of the product is. float32 results of a lane are neighbours
+// then, four at a time: those of two blocks of eight columns.
+template <typename T>
+__device__ __forceinline__ int channel_of(int column) {
+  if constexpr (sizeof(T) == 2) return column;
+  return column / 16 * 16 + column % 8 / 2 * 4 + column / 8 % 2 * 2 + column % 2;
+}
+
 // The block's columns of the filter, [slot, column] to rows of depth in the copy engine's swizzle.
 template <StemForm kForm, int kColumns, typename T>
 __device__ inline void pack_stem_filter(const T* filter, const StemProblem& p, const StemTiling& t,
@@ -88,7 +67,8 @@ __device__ inline void pack_stem_filter(const T* filter, const StemProblem& p, c
   for (int i = threadIdx.x; i < t.steps * kStemSlots * kColumns; i += 128 * stem_consumers<kForm>) {
     const int column = i % kColumns, slot = i / kColumns;
     const StemSlot place(p, t, slot, kValues);
-    const int k = first_column + column, count = k < p.out_channels ? place.count : 0;
+    const int k = first_column + channel_of<T>(column),
+              count = k < p.out_channels ? place.count : 0;
     const T* from = filter + (int64_t{place.u} * window + place.j) * p.out_channels + k;
     T values[2] = {T(0.0f), T(0.0f)};
     if (count > 0) values[0] = from[0];

@@ -34,6 +34,9 @@ bool complete(const StemProblem& p, const StemVariant& v, StemTiling* t) {
   t->columns = v.columns;
   t->parts = v.parts;
   t->staging_bytes = v.out_bytes == 2 ? 4 * v.consumers * 16 * staging_row_bytes(v.columns) : 0;
+  const int warps = (4 - v.consumers) * 4;  // that fetch
+  const bool is_float = v.out_bytes == 4;
+  t->raw_bytes = is_float ? patch.raw_bytes(warps) : 0;
   t->row_blocks = divide_up(patch.tile_height * patch.tile_width, 64);
   t->blocks_h = divide_up(p.out_height, patch.tile_height);
   t->blocks_w = divide_up(p.out_width, patch.tile_width);
@@ -49,15 +52,21 @@ bool complete(const StemProblem& p, const StemVariant& v, StemTiling* t) {
   const double products = v.products * v.columns / 2.0;
   const double reads = a_turns + v.products * v.columns / 4.0;
   const double block = t->steps * std::max(products, reads) + 150;  // 64 pixels
-  // Rounds of loads that wait for memory, and the work on what came.
-  const int at_once = v.parts == 3 ? 2 : 4;
-  const int rounds = divide_up(patch.rows * patch.units, (4 - v.consumers) * 128 * at_once);
-  const double work = at_once * (80 + 40 * patch.copies * v.parts);
-  const double fill = rounds * (800 + work) + 100;
+  double fill = 0, contention = 0;                                  // for instructions
+  if (is_float) {
+    fill = 300 + patch.segment_turns(warps) * 7 * (v.parts == 1 ? 40.0 : 60 + 9.0 * patch.copies);
+  } else {  // rounds of loads that wait for memory, and the work on what came
+    const double work = 4 * (80 + 40 * patch.copies);
+    const int rounds = divide_up(patch.rows * patch.units, warps * 32 * 4);
+    fill = 100 + rounds * (800 + work);
+    contention = rounds * work / 2;
+  }
   const int pixels = patch.tile_height * patch.tile_width;
   const double memory = pixels * v.columns * v.out_bytes / kBytesPerTick;
-  double tile = std::max({t->row_blocks * block + rounds * work / 2, memory, fill}) + 50;
-  if (t->stages == 1) tile = t->row_blocks * block + fill + 200;
+  // How long a stage is held: warpgroups take turns at blocks of pixels, whatever their tile.
+  const double held = std::max(t->row_blocks, v.consumers) * block;
+  const double multiply = t->row_blocks * block + contention;
+  const double tile = std::max({multiply, memory, fill, (held + fill) / t->stages}) + 50;
   const int64_t per_column = std::max(1, kMultiprocessors / t->blocks_k);
   t->cost = static_cast<double>(ceil_div(t->tiles, per_column)) * tile + 6000;
   return true;

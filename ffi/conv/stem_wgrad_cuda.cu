@@ -30,8 +30,8 @@ Entry entry() {
 }
 
 const Entry kKernels[] = {
-    entry<1, 64, 1>(), entry<1, 64, 3>(), entry<1, 96, 2>(), entry<2, 32, 2>(),
-    entry<2, 64, 1>(), entry<2, 96, 1>(), entry<3, 32, 2>(), entry<3, 64, 1>(),
+    entry<1, 64, 1>(), entry<1, 64, 3>(), entry<1, 96, 2>(), entry<2, 32, 2>(), entry<2, 64, 1>(),
+    entry<2, 64, 2>(), entry<2, 96, 1>(), entry<3, 32, 2>(), entry<3, 64, 1>(), entry<3, 96, 1>(),
 };
 
 struct Work {
@@ -94,14 +94,7 @@ Status encode_gradient(const Args& args, const Work& work, CUtensorMap* map) {
   return encode(view, map);
 }
 
-}  // namespace
-
-Status stem_wgrad(cudaStream_t stream, const Args& args) {
-  const Work work = plan_once(args.shape, args.type, args.precision);
-  if (work.entry == nullptr) {
-    return Status::error(kOp, ": the filter's gradient has no native kernel for this convolution; ",
-                         "use implementation='reference'");
-  }
+Status launch(cudaStream_t stream, const Args& args, const Work& work) {
   const StemWgradTiling& t = work.tiling;
   const int64_t bytes = workspace_bytes(args.shape, work);
   if (args.workspace_bytes < bytes) {
@@ -115,13 +108,21 @@ Status stem_wgrad(cudaStream_t stream, const Args& args) {
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, t.shared_bytes()),
       kOp);
   float* partial = static_cast<float*>(args.workspace);
-  kernel<<<t.items() * t.slices, kStemWgradThreads, t.shared_bytes(), stream>>>(y, args.x, partial,
-                                                                                work.problem, t);
+  kernel<<<t.items() * t.slices, t.variant.threads(), t.shared_bytes(), stream>>>(
+      y, args.x, partial, work.problem, t);
   JAXDIRECT_RETURN_IF_CUDA_ERROR(cudaPeekAtLastError(), kOp);
   const auto add = args.type == FloatType::kF32    ? sum_slices<float>
                    : args.type == FloatType::kBF16 ? sum_slices<__nv_bfloat16>
                                                    : sum_slices<__half>;
   return add(stream, partial, t.partial_sums(), args.shape.filter_size(), args.filter);
+}
+
+}  // namespace
+
+std::optional<Status> stem_wgrad(cudaStream_t stream, const Args& args) {
+  const Work work = plan_once(args.shape, args.type, args.precision);
+  if (work.entry == nullptr) return std::nullopt;
+  return launch(stream, args, work);
 }
 
 Plan plan_stem_wgrad(const Shape& shape, FloatType type, Precision precision) {

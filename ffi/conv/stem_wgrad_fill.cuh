@@ -2,11 +2,10 @@
 
 // Stages of stem_wgrad_kernel.cuh in shared memory, and the warpgroups that fill them.
 
-#include <type_traits>
-
 #include "conv/halo_pipeline.cuh"
+#include "conv/stem_rows.cuh"
 #include "conv/stem_wgrad.h"
-#include "conv/stem_wgrad_patch.cuh"
+#include "conv/stem_words.cuh"
 
 namespace jaxdirect::conv {
 
@@ -38,29 +37,6 @@ struct StemWgradWork {
   }
 };
 
-// First output pixel of a tile.
-struct StemTilePlace {
-  int n, h, w;
-
-  __device__ StemTilePlace(const StemWgradTiling& t, int tile) {
-    w = tile % t.blocks_w * t.patch.tile_width;
-    tile /= t.blocks_w;
-    h = tile % t.blocks_h * t.patch.tile_height;
-    n = tile / t.blocks_h;
-  }
-
-  // To the next tile.
-  __device__ __forceinline__ void advance(const StemWgradTiling& t) {
-    w += t.patch.tile_width;
-    if (w < t.blocks_w * t.patch.tile_width) return;
-    w = 0;
-    h += t.patch.tile_height;
-    if (h < t.blocks_h * t.patch.tile_height) return;
-    h = 0;
-    ++n;
-  }
-};
-
 // A stage: y_bar's planes, rows of pixels in blocks of columns; then the patch.
 struct StemWgradStages {
   uint32_t data, barriers;
@@ -76,11 +52,14 @@ struct StemWgradStages {
   __device__ uint32_t patch(int stage) const { return y(stage) + y_bytes; }
   __device__ uint32_t full(int stage) const { return barriers + 16 * stage; }
   __device__ uint32_t empty(int stage) const { return full(stage) + 8; }
-  // float32 y_bar of a producer's next tile.
-  __device__ uint32_t raw(const StemWgradTiling& t, int producer) const {
-    return data + t.stages * stage_bytes + producer * t.raw_bytes;
+  // What of a producer's next tile is on its way: float32 y_bar, and x.
+  __device__ uint32_t raw_y(const StemWgradTiling& t, int producer) const {
+    return data + t.stages * stage_bytes + producer * t.raw_y_bytes;
   }
-  __device__ uint32_t raw_full(int producer) const {
+  __device__ uint32_t raw_x(const StemWgradTiling& t, int producer) const {
+    return raw_y(t, kStemProducers) + producer * t.raw_x_bytes;
+  }
+  __device__ uint32_t raw_y_full(int producer) const {
     return barriers + 16 * kStemMostStages + 8 * producer;
   }
 };
@@ -142,147 +121,105 @@ template <StemWgradVariant kVariant>
 __device__ __forceinline__ void split_gradient(const StemWgradTiling& t, uint32_t raw, uint32_t to,
                                                int thread) {
   constexpr int kQuads = kVariant.columns / 4, kRowBytes = kVariant.row_bytes();
+  constexpr int kThreads = kVariant.fill_threads(), kPlanes = kVariant.planes;
   // After so many turns a thread has the same channels again, some pixels further.
-  constexpr int kPeriod = kStemFillThreads % (8 * kQuads) == 0 ? 1 : kQuads == 24 ? 3 : 2;
-  constexpr int kPixels = kPeriod * kStemFillThreads / kQuads;
+  constexpr int kPeriod = kThreads % (8 * kQuads) == 0 ? 1 : kQuads == 24 ? 3 : 2;
+  constexpr int kPixels = kPeriod * kThreads / kQuads;
   constexpr int kRowQuads = kRowBytes / 8, kAtOnce = kPeriod == 3 ? 3 : 4;
-  static_assert(kPixels % 8 == 0 && kPeriod * kStemFillThreads % kQuads == 0);
-  const int rows = t.steps * 2 * kStemGroup, plane_bytes = t.y_bytes / kVariant.planes;
+  static_assert(kPixels % 8 == 0 && kPeriod * kThreads % kQuads == 0);
+  const int rows = t.steps * 2 * kStemGroup, plane_bytes = t.y_bytes / kPlanes;
   const int vectors = t.groups * kStemGroup * kQuads;
   uint32_t places[kPeriod];
 #pragma unroll
   for (int i = 0; i < kPeriod; ++i) {
-    const int vector = thread + i * kStemFillThreads;
+    const int vector = thread + i * kThreads;
     const int pixel = vector / kQuads, quad = vector % kQuads;
     const int turn = kRowBytes == 128 ? pixel % 8 : pixel / 2 % 4;
     places[i] = to + (quad / kRowQuads * rows + pixel) * kRowBytes +
                 (quad % kRowQuads / 2 ^ turn) * 16 + quad % 2 * 8;
   }
   raw += thread * 16;
-  for (int left = vectors - thread; left > 0; left -= kAtOnce * kStemFillThreads) {
-    float rest[kAtOnce][4];
+  for (int left = vectors - thread; left > 0; left -= kAtOnce * kThreads) {
+    float found[kAtOnce][4];
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {
 #pragma unroll
-      for (float& value : rest[i]) value = 0;
-      load_16_if(left > i * kStemFillThreads, rest[i], raw + i * kStemFillThreads * 16);
+      for (float& value : found[i]) value = 0;
+      load_16_if(left > i * kThreads, found[i], raw + i * kThreads * 16);
     }
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {
       const uint32_t at = places[i % kPeriod] + i / kPeriod * (kPixels * kRowBytes);
+      uint32_t low[kPlanes], high[kPlanes];
+      split_pair<kPlanes>(found[i][0], found[i][1], low);
+      split_pair<kPlanes>(found[i][2], found[i][3], high);
 #pragma unroll
-      for (int plane = 0; plane < kVariant.planes; ++plane) {
-        uint32_t part[2];
-#pragma unroll
-        for (int j = 0; j < 2; ++j) {
-          part[j] = pack_pair(rest[i][2 * j], rest[i][2 * j + 1], __nv_bfloat16());
-          rest[i][2 * j] -= __uint_as_float(part[j] << 16);
-          rest[i][2 * j + 1] -= __uint_as_float(part[j] & 0xffff0000u);
-        }
-        store_8_if(left > i * kStemFillThreads, at + plane * plane_bytes, part[0], part[1]);
+      for (int plane = 0; plane < kPlanes; ++plane) {
+        store_8_if(left > i * kThreads, at + plane * plane_bytes, low[plane], high[plane]);
       }
     }
-    raw += kAtOnce * kStemFillThreads * 16;
+    raw += kAtOnce * kThreads * 16;
 #pragma unroll
     for (uint32_t& place : places) place += kAtOnce / kPeriod * (kPixels * kRowBytes);
   }
 }
 
-// What a later tile will load of x, into L2: a thread has too few registers to wait for memory.
-template <typename Value>
-__device__ __forceinline__ void prefetch_tile(const Value* x, const StemProblem& p,
-                                              const StemWgradTiling& t, const StemWgradWork& work,
-                                              const StemTilePlace& at, int thread) {
-  constexpr int kLine = 128 / sizeof(Value);
-  const int width = p.width * p.channels, h0 = at.h * p.stride_h - p.pad_h + work.first_row;
-  const int first = (at.w * p.stride_w - p.pad_w) * p.channels;
-  const int lines = (t.patch.units * 8 + 7) / kLine + 1;
-  const Value* image = x + int64_t{at.n} * p.height * width;
-  for (int row = thread / 4; row < t.patch.rows; row += kStemFillThreads / 4) {
-    const int h = h0 + row;
-    for (int line = thread % 4; line < lines; line += 4) {
-      const int value = first + line * kLine;
-      if (h < 0 || h >= p.height || value < 0 || value >= width) continue;
-      asm volatile("prefetch.global.L2 [%0];" ::"l"(image + int64_t{h} * width + value));
-    }
-  }
-}
-
-// A tile's patch, in the copies that its stride needs.
-template <StemForm kForm, typename T>
-__device__ __forceinline__ void fill_any_patch(const T* x, const StemProblem& p,
-                                               const StemPatch& patch, const StemTurns& turns,
-                                               int n, int h0, int w0, uint32_t to, int thread) {
-  const auto fill = [&](auto copies) {
-    constexpr int kCopies = decltype(copies)::value, kStep = 8 / kCopies;
-    if constexpr (sizeof(T) == 2) {
-      // The last word is half outside of x.
-      const int64_t values = int64_t{p.batch} * p.height * p.width * p.channels;
-      if (values % 2 != 0 && n == p.batch - 1 && h0 + patch.rows >= p.height) {
-        return fill_singly<kCopies, kStep>(x, p, patch, n, h0, w0, to, thread, kStemFillThreads);
-      }
-    }
-    fill_values<kForm, kCopies, kStep, kStemFillRegisters>(x, p, patch, turns, n, h0, w0, to);
-  };
-  switch (patch.copies) {
-    case 8:
-      return fill(Constant<8>());
-    case 4:
-      return fill(Constant<4>());
-    case 2:
-      return fill(Constant<2>());
-    default:
-      return fill(Constant<1>());
-  }
-}
-
-// Some warps: every kStemProducers-th of the slice's tiles from `group` on.
-template <typename T, StemWgradVariant kVariant>
-__device__ __forceinline__ void fill_stages(const CUtensorMap& y_map, const void* x,
+// Some warps: every kStemProducers-th of the slice's tiles from `group` on. Copies of the patch are
+// kCopies.
+template <int kCopies, StemWgradVariant kVariant>
+__device__ __forceinline__ void fill_copies(const CUtensorMap& y_map, const void* x,
                                             const StemProblem& p, const StemWgradTiling& t,
-                                            const StemWgradStages& stages, int group) {
+                                            const StemWgradStages& stages, int group, int warp) {
   const StemWgradWork work(t);
   constexpr bool kSplits = kVariant.planes > 1;
-  constexpr StemForm kForm = kVariant.planes == 3   ? StemForm::kThreeParts
-                             : kVariant.planes == 2 ? StemForm::kTwoParts
-                                                    : StemForm::kPlain;
-  using Value = std::conditional_t<kSplits, float, __nv_bfloat16>;  // or __half: bits
-  const Value* image = static_cast<const Value*>(x);
-  const int thread = threadIdx.x - 128 * kStemWarpgroups - group * kStemFillThreads;
-  const int pixels = t.groups * kStemGroup;
-  const StemTurns turns(t.patch, thread, kStemFillThreads);
-  const uint32_t raw = stages.raw(t, group), raw_full = stages.raw_full(group);
+  constexpr int kThreads = kVariant.fill_threads();
+  const int thread = warp * 32 + threadIdx.x % 32, pixels = t.groups * kStemGroup;
+  const auto rows = [&] {
+    if constexpr (kSplits) {
+      constexpr StemForm kForm = kVariant.planes == 3 ? StemForm::kThreeParts : StemForm::kTwoParts;
+      return StemRows<kForm, kCopies, 8 / kCopies>(static_cast<const float*>(x), p, t.patch,
+                                                   stages.raw_x(t, group), warp, kThreads / 32);
+    } else {
+      return StemWords<kCopies, 8 / kCopies, kThreads, kStemFillRegisters>(
+          static_cast<const uint16_t*>(x), p, t.patch, thread);
+    }
+  }();
+  const uint32_t raw_y = stages.raw_y(t, group), raw_y_full = stages.raw_y_full(group);
   // Once all warps have read the buffer, one fetches anew: the last, which has the least to do for
   // x, so that no other waits (for three parts it would take too many registers).
   constexpr bool kAllWait = kVariant.planes == 3;
-  constexpr int kFetcher = kAllWait ? 0 : kStemFillThreads - 32;
-  const auto fetch_raw = [&](const StemTilePlace& at) {
-    barrier_expect(raw_full, pixels * kVariant.columns * 4);
-    copy_tensor(raw, &y_map, raw_full, work.first_column, at.w, at.h, at.n);
+  constexpr int kFetcher = kAllWait ? 0 : kThreads - 32;
+  const auto fetch_y = [&](const StemPlace& at) {
+    barrier_expect(raw_y_full, pixels * kVariant.columns * 4);
+    copy_tensor(raw_y, &y_map, raw_y_full, work.first_column, at.w, at.h, at.n);
   };
   const int begin = work.first_tile + group;
-  StemTilePlace at(t, begin);
-  if (kSplits && begin < work.end_tile && thread == kFetcher) fetch_raw(at);
+  StemPlace at(t, begin);
+  if (kSplits && begin < work.end_tile) {
+    rows.fetch(p, t.patch, StemOrigin(p, at, work.first_row));
+    if (thread == kFetcher) fetch_y(at);
+  }
   uint32_t raw_parity = 0;
   RingPlace place;
   for (int i = 0; i < group; ++i) place.advance(t.stages);
   for (int tile = begin; tile < work.end_tile; tile += kStemProducers) {
-    StemTilePlace next = at;
+    StemPlace next = at;
     for (int i = 0; i < kStemProducers; ++i) next.advance(t);
     const uint32_t full = stages.full(place.stage);
     const bool goes_on = tile + kStemProducers < work.end_tile;
-    if (goes_on) prefetch_tile(image, p, t, work, next, thread);
+    const StemOrigin own(p, at, work.first_row), later(p, next, work.first_row);
+    if (!kSplits && goes_on) rows.fetch(p, t.patch, later);
     barrier_wait(stages.empty(place.stage), place.parity ^ 1);
     if constexpr (kSplits) {
-      barrier_wait(raw_full, raw_parity);
+      barrier_wait(raw_y_full, raw_parity);
       raw_parity ^= 1;
-      split_gradient<kVariant>(t, raw, stages.y(place.stage), thread);
+      split_gradient<kVariant>(t, raw_y, stages.y(place.stage), thread);
       publish_to_products();
       if (kAllWait || thread >= kFetcher) {
-        asm volatile("bar.sync %0, %1;" ::"r"(1 + group), "n"(kStemFillThreads) : "memory");
-        if (goes_on && thread == kFetcher) fetch_raw(next);
+        asm volatile("bar.sync %0, %1;" ::"r"(1 + group), "n"(kThreads) : "memory");
+        if (goes_on && thread == kFetcher) fetch_y(next);
       } else {
-        asm volatile("bar.arrive %0, %1;" ::"r"(1 + group), "n"(kStemFillThreads) : "memory");
+        asm volatile("bar.arrive %0, %1;" ::"r"(1 + group), "n"(kThreads) : "memory");
       }
     } else if (thread == 0) {
       constexpr int kBlock = kVariant.row_bytes() / 2;  // channels
@@ -294,13 +231,33 @@ __device__ __forceinline__ void fill_stages(const CUtensorMap& y_map, const void
                     work.first_column + block * kBlock, at.w, at.h, at.n);
       }
     }
-    fill_any_patch<kForm>(image, p, t.patch, turns, at.n,
-                          at.h * p.stride_h - p.pad_h + work.first_row, at.w * p.stride_w - p.pad_w,
-                          stages.patch(place.stage), thread);
-    __syncwarp();
-    if (thread % 32 == 0) barrier_arrive(full);
+    if constexpr (kSplits) {
+      rows.place(p, t.patch, stages.patch(place.stage), goes_on, later);
+    } else {
+      rows.place(p, t.patch, stages.patch(place.stage), own);
+    }
+    barrier_arrive(full);
     for (int i = 0; i < kStemProducers; ++i) place.advance(t.stages);
     at = next;
+  }
+}
+
+template <StemWgradVariant kVariant>
+__device__ __forceinline__ void fill_stages(const CUtensorMap& y_map, const void* x,
+                                            const StemProblem& p, const StemWgradTiling& t,
+                                            const StemWgradStages& stages, int group, int warp) {
+  const auto fill = [&](auto copies) {
+    fill_copies<decltype(copies)::value, kVariant>(y_map, x, p, t, stages, group, warp);
+  };
+  switch (t.patch.copies) {
+    case 8:
+      return fill(Constant<8>());
+    case 4:
+      return fill(Constant<4>());
+    case 2:
+      return fill(Constant<2>());
+    default:
+      return fill(Constant<1>());
   }
 }
 

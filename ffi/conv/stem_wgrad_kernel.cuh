@@ -36,7 +36,7 @@ class StemProducts {
   static constexpr StemWgradVariant kVariant = {kPlanes, kColumns, kTiles};
   static constexpr int kRowBytes = kVariant.row_bytes();
   // Leading sums, then corrections, then what was taken up.
-  static constexpr int kSets = kVariant.takes_up() ? 3 : kPlanes == 1 ? 1 : 2;
+  static constexpr int kSets = kVariant.sets();
   // Slots take turns: one is multiplied while another is loaded.
   static constexpr int kUnroll = kTiles == 1 || (kTiles == 2 && kPlanes == 1) ? 2 : 1;
   static constexpr int kSlots = kTiles * kUnroll;
@@ -220,13 +220,13 @@ __device__ __forceinline__ void multiply_patches(const StemProblem& p, const Ste
   const int first = t.shares_pixels ? group : 0, steps = t.steps / stride;
   RingPlace place;
   const StemWgradWork work(t);
-  StemTilePlace at(t, work.first_tile);
+  StemPlace at(t, work.first_tile);
   for (int tile = work.first_tile; tile < work.end_tile; ++tile, at.advance(t)) {
     barrier_wait(stages.full(place.stage), place.parity);
     products.multiply_tile(places, stages.y(place.stage), stages.patch(place.stage),
                            p.out_height - at.h, p.out_width - at.w, first, stride, steps,
                            t.y_bytes / kPlanes, t.patch.plane_bytes());
-    if (threadIdx.x % 32 == 0) barrier_arrive(stages.empty(place.stage));
+    barrier_arrive(stages.empty(place.stage));
     place.advance(t.stages);
   }
   products.store(p, t, group, partial);
@@ -234,10 +234,8 @@ __device__ __forceinline__ void multiply_patches(const StemProblem& p, const Ste
 
 #endif  // JAXDIRECT_HOPPER
 
-inline constexpr int kStemWgradThreads = 128 * kStemWarpgroups + kStemProducers * kStemFillThreads;
-
 template <typename T, int kPlanes, int kColumns, int kTiles>
-__global__ void __launch_bounds__(kStemWgradThreads, 1)
+__global__ void __launch_bounds__((StemWgradVariant{kPlanes, kColumns, kTiles}.threads()), 1)
     stem_wgrad_slices(const __grid_constant__ CUtensorMap y_map, const void* x, float* partial,
                       const __grid_constant__ StemProblem p,
                       const __grid_constant__ StemWgradTiling t) {
@@ -250,10 +248,10 @@ __global__ void __launch_bounds__(kStemWgradThreads, 1)
   const StemWgradStages stages(t, shared, barriers);
   if (threadIdx.x == 0) {
     for (int i = 0; i < t.stages; ++i) {
-      barrier_init(stages.full(i), kStemFillThreads / 32 + (kPlanes == 1 ? 1 : 0));
-      barrier_init(stages.empty(i), 4 * kStemWarpgroups);
+      barrier_init(stages.full(i), kVariant.fill_threads() + (kPlanes == 1 ? 1 : 0));
+      barrier_init(stages.empty(i), 128 * kStemWarpgroups);
     }
-    for (int i = 0; i < kStemProducers; ++i) barrier_init(stages.raw_full(i), 1);
+    for (int i = 0; i < kStemProducers; ++i) barrier_init(stages.raw_y_full(i), 1);
     barrier_init_fence();
   }
   if (threadIdx.x < 4) zeros[threadIdx.x] = 0;
@@ -266,15 +264,17 @@ __global__ void __launch_bounds__(kStemWgradThreads, 1)
     multiply_patches<T, kPlanes, kColumns, decltype(tiles)::value>(p, t, stages, places, zero,
                                                                    group, partial);
   };
-  // Of 96 for each thread.
+  // Registers of a thread, of 128 (wide) or 96 for each.
+  constexpr int kOwn = kVariant.is_wide() ? 200 : 144, kFilling = kVariant.is_wide() ? 56 : 64;
   if (group >= kStemWarpgroups) {
-    give_registers<64>();
-    const int warp = __shfl_sync(0xffffffff, static_cast<int>(threadIdx.x) / 32, 0);
-    fill_stages<T, kVariant>(y_map, x, p, t, stages,
-                             (warp - 4 * kStemWarpgroups) / (kStemFillThreads / 32));
+    give_registers<kFilling>();
+    constexpr int kWarps = kVariant.fill_threads() / 32;
+    const int warp =
+        __shfl_sync(0xffffffff, static_cast<int>(threadIdx.x) / 32, 0) - 4 * kStemWarpgroups;
+    fill_stages<kVariant>(y_map, x, p, t, stages, warp / kWarps, warp % kWarps);
     return;
   }
-  take_registers<144>();
+  take_registers<kOwn>();
   if (t.tiles_of[group] == kTiles) {
     multiply_as(Constant<kTiles>());
   } else {

@@ -99,7 +99,8 @@ bool place_tile(const StemProblem& p, int height, int width, StemWgradTiling* t)
   t->y_bytes =
       static_cast<int>(round_up(t->steps * 2 * kStemGroup * v.columns * 2, 1024)) * v.planes;
   t->patch_bytes = static_cast<int>(round_up(t->patch.bytes(), 1024));
-  t->raw_bytes = v.planes == 1 ? 0 : t->groups * kStemGroup * v.columns * 4;
+  t->raw_y_bytes = v.planes == 1 ? 0 : t->groups * kStemGroup * v.columns * 4;
+  t->raw_x_bytes = v.planes == 1 ? 0 : t->patch.raw_bytes(v.fill_threads() / 32);
   t->blocks_h = divide_up(p.out_height, height);
   t->blocks_w = divide_up(p.out_width, width);
   if (int64_t{p.batch} * t->blocks_h * t->blocks_w > 1 << 30) return false;
@@ -110,32 +111,51 @@ bool place_tile(const StemProblem& p, int height, int width, StemWgradTiling* t)
   return t->shared_bytes() <= kSharedBytes;
 }
 
-// Clock ticks of a tile for one thread block.
-double tile_cost(const StemWgradTiling& t, int value_bytes) {
+// Clock ticks of a tile for one thread block: for products, and for a producer to fill its stage.
+struct TileCost {
+  double multiply, fill;
+};
+
+// Ticks of tensor cores, which few columns do not keep busy, and of their operands' reads.
+double products_cost(const StemWgradTiling& t, int products, double writes) {
   const StemWgradVariant& v = t.variant;
-  const int products = v.planes == 1 ? 1 : v.planes == 2 ? 3 : 6;
   const int runs = t.steps * (t.shares_pixels ? t.tiles_of[0] : t.tiles_of[0] + t.tiles_of[1]);
-  // Few columns do not keep tensor cores busy.
   const double tensor = products * std::max(v.columns / 2.0, 29.0);
   const double reads = v.planes * 16.0 * t.turns + products * v.columns / 4.0;
-  const double writes = (t.y_bytes + t.patch_bytes) / 128.0;
-  const double multiply =
-      1.2 * std::max(runs * tensor, runs * reads + writes) + (v.planes == 1 ? 400 : 600);
+  return std::max(runs * tensor, runs * reads + writes);
+}
+
+TileCost cost_of_16_bits(const StemWgradTiling& t) {
   // Instructions of a thread that fills, each seven ticks after the one before, and waits for x.
   const int wanted = 8 + ((t.patch.copies - 1) * t.patch.copy_step + 1) / 2 * 2;
-  const int words = value_bytes == 2 ? wanted / 2 + 1 : wanted;
-  const int rounds = divide_up(t.patch.rows * t.patch.units, kStemFillThreads);
-  const double split = v.planes == 1 ? 0.5 : v.planes == 2 ? 2.5 : 4;  // of a value
-  const double copies = t.patch.copies * v.planes * (t.patch.copy_step == 1 ? 3 : 1.5);
-  double instructions = 160 + rounds * (25 + 4 * words + split * wanted + copies);
-  double fill = divide_up(rounds * (words + 4), kStemFillRegisters) * kLatency;
-  if (v.planes > 1) {
-    const int turns = divide_up(t.groups * kStemGroup * v.columns / 4, kStemFillThreads);
-    instructions += turns * (v.planes == 2 ? 22 : 34);
-  }
-  fill += 7 * instructions;
-  const double loads = t.groups * kStemGroup * v.columns * value_bytes / kCacheBytes;
-  return std::max({multiply, fill / kStemProducers, loads, (0.8 * fill + multiply) / t.stages});
+  const int words = wanted / 2 + 1;
+  const int rounds = divide_up(t.patch.rows * t.patch.units, t.variant.fill_threads());
+  const double copies = t.patch.copies * (t.patch.copy_step == 1 ? 3 : 1.5);
+  const double instructions = 160 + rounds * (25 + 4 * words + 0.5 * wanted + copies);
+  const double waits = divide_up(rounds * (words + 4), kStemFillRegisters) * kLatency;
+  const double writes = (t.y_bytes + t.patch_bytes) / 128.0;
+  return {1.2 * products_cost(t, 1, writes) + 400, waits + 7 * instructions};
+}
+
+TileCost cost_of_floats(const StemWgradTiling& t) {
+  const StemWgradVariant& v = t.variant;
+  const int warps = v.fill_threads() / 32, segments = t.patch.rows * t.patch.segments();
+  const int quads = t.groups * kStemGroup * v.columns / 4;
+  const double copies = 2.0 * v.planes * t.patch.copies;
+  // What shared memory is asked for beside operands, 128 bytes a tick: x and y_bar on their way.
+  const double writes = t.y_bytes / 128.0 + segments * (16 + copies) + quads / 8.0;
+  const double instructions = 150 + t.patch.segment_turns(warps) * (55 + 14 * v.planes + copies) +
+                              divide_up(quads, v.fill_threads()) * (v.planes == 2 ? 18 : 28);
+  return {1.1 * products_cost(t, v.planes == 2 ? 3 : 6, writes) + 300,
+          (v.is_wide() ? 5.5 : 7) * instructions + 200};
+}
+
+double tile_cost(const StemWgradTiling& t, int value_bytes) {
+  const bool is_split = t.variant.planes > 1;
+  const TileCost cost = is_split ? cost_of_floats(t) : cost_of_16_bits(t);
+  const double loads = t.groups * kStemGroup * t.variant.columns * value_bytes / kCacheBytes;
+  const double turn = (is_split ? 1 : 0.8) * cost.fill + cost.multiply;  // of a stage
+  return std::max({cost.multiply, cost.fill / kStemProducers, loads, turn / t.stages});
 }
 
 bool choose_slices(const StemProblem& p, int value_bytes, StemWgradTiling* t) {

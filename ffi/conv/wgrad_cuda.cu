@@ -161,7 +161,7 @@ Status wgrad(cudaStream_t stream, const Args& args) {
   }
   if (s.is_depthwise()) return depthwise_wgrad(stream, args);
   if (s.groups > 1) return grouped_wgrad(stream, args);
-  if (plan_stem_wgrad(s, args.type, args.precision).covered) return stem_wgrad(stream, args);
+  if (const std::optional<Status> done = stem_wgrad(stream, args)) return *done;
   const Work plan = plan_once(s, count_parts(args.type, args.precision));
   if (!plan.covered) {
     return Status::error(kOp, ": the filter's gradient has no native kernel for this convolution; ",
