@@ -110,6 +110,11 @@ void check_geometries(Launcher& launcher, bool quick) {
       shape_of(1, {32, 16, 8}, {40, 16, 8}, 3, 64),
       shape_of(1, {14, 3, 1, -2, -1}, {26, 3, 1, -3, -5}, 3, 64),
       shape_of(1, {8, 3, 1, 9, 9}, {8, 3, 1, 9, 9}, 3, 64),
+      shape_of(1, {6, 3, 1, 20, 2}, {9, 5, 1, 60, 41}, 3, 64),
+      shape_of(1, {9, 11, 4, 7, 9}, {30, 11, 4, 70, 50}, 3, 96),
+      // Rows of more than one segment, whose ends fall into any of them.
+      shape_of(1, {12, 7, 2, 3, 3}, {131, 7, 2, 3, 3}, 3, 64),
+      shape_of(1, {9, 3, 1, 1, 1}, {97, 3, 1, 1, 1}, 5, 64),
       shape_of(2, {1, 1}, {299, 9, 2, 4, 4}, 2, 64),
       shape_of(9, {9, 3, 1, 1, 1}, {9, 3, 1, 1, 1}, 3, 64),
       // Many channels: several parts of the depth, panels and tiles.
