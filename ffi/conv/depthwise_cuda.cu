@@ -22,6 +22,7 @@ template <typename T>
 Status choose(cudaStream_t stream, Problem problem) {
   constexpr int kHalf = 8 / sizeof(T);
   constexpr int kFull = 16 / sizeof(T);
+  constexpr int kAhead = sizeof(T) == 2 ? 2 : 1;  // rows that registers have room for
   // Taps, reduced stride, channels and columns of a thread, steps unrolled, blocks a processor.
   static constexpr Kernel kKernels[] = {
       {3, 1, 1, kFull, launch_sweep<T, 3, 1, 1, kFull, 1, 4, 4>},
@@ -32,7 +33,7 @@ Status choose(cudaStream_t stream, Problem problem) {
       {3, 3, 2, kHalf, launch_sweep<T, 3, 3, 2, kHalf, 4, 1, 3>},
       {5, 5, 1, 2, launch_sweep<T, 5, 5, 1, 2, 4, 1, 3>},
       {5, 5, 2, 2, launch_sweep<T, 5, 5, 2, 2, 4, 1, 3>},
-      {7, 7, 1, 2, launch_sweep<T, 7, 7, 1, 2, 4, 1, 2>},
+      {7, 7, 1, 2, launch_sweep<T, 7, 7, 1, 2, 4, kAhead, 2>},
       {7, 7, 2, 2, launch_sweep<T, 7, 7, 2, 2, 4, 1, 2>},
   };
   // A filter of one row runs down the columns.

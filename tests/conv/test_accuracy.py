@@ -215,7 +215,12 @@ def test_sums_of_many_blocks_have_the_same_bits(x_shape, filter_shape, groups, d
     y_shape = (x_shape[0], *(x_shape[i] - filter_shape[i - 1] + 1 for i in (1, 2)), filter_shape[3])
     shapes = (x_shape, filter_shape, y_shape)
     arrays = [rng.standard_normal(s).astype(jnp.dtype(dtype)) for s in shapes]
+    which = ours(*arrays[:2], feature_group_count=groups)
+    assert which[0]
+    assert which[2]
     first = run(*arrays, feature_group_count=groups)
     for _ in range(3):
         again = run(*arrays, feature_group_count=groups)
-        jax.tree.map(np.testing.assert_array_equal, first, again)
+        for is_ours, one, other in zip(which, first, again, strict=True):
+            if is_ours:  # cuDNN's order changes from call to call
+                np.testing.assert_array_equal(one, other)
