@@ -13,6 +13,8 @@ from .shapes import LAYERS, Layer, small
 PEAK = {"fp32": 790e12 / 6, "tf32": 395e12, "bf16": 790e12}
 HBM_BYTES_PER_S = 4.3e12
 L2_BYTES = 60e6
+# The matrices multiplied before a timing, their side and how often: about 20 ms.
+BUSY = (8192, 12)
 PROGRAM_S = 600e-6  # of a program at the floor
 MOST_SETS = 64
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import gc
 import time
 from collections.abc import Callable, Iterator
@@ -13,14 +14,14 @@ from harness import programs as harness
 
 from . import operands, ours, programs, resnet
 from .cases import Case
-from .problem import L2_BYTES, OPERANDS, RESULTS, Problem, make
+from .problem import BUSY, L2_BYTES, OPERANDS, RESULTS, Problem, make
 from .report import AUTO, OURS, XLA
 from .sampled import samples
 
 # Name, layout, function and its options.
 Contender: TypeAlias = tuple[str, str, Callable, dict[str, Any]]
 
-SYNC_S = {"cuda": 0.02, "cpu": 0.03}
+SYNC_S = {"cuda": 0.06, "cpu": 0.03}
 NETWORK_SYNC_S = 0.3
 
 
@@ -55,6 +56,7 @@ class Context:
     contenders: Callable[[Context, Problem], Iterator[Contender]] = usual
     unchecked: tuple[str, ...] = ()
     _operands: tuple[tuple, operands.Operands] | None = None
+    _heater: Callable[[], jax.Array] | None = None
 
     def takes(self, name: str) -> bool:
         """Whether a contender takes part."""
@@ -73,6 +75,15 @@ class Context:
             made.warm_up()
             self._operands = case.group, made
         return self._operands[1]
+
+    def busy_clocks(self) -> None:
+        """Multiplies matrices for some milliseconds: a GPU that has work lowers its clocks."""
+        if self._heater is None:
+            side, count = BUSY if not self.small else (64, 1)
+            matrix = jax.random.normal(jax.random.key(0), (side, side), "bfloat16")
+            step = jax.jit(lambda m: jax.lax.fori_loop(0, count, lambda _, x: m @ x / side**0.5, m))
+            self._heater = functools.partial(step, matrix)
+        jax.block_until_ready(self._heater())
 
     def sets(self, problem: Problem, what: str) -> int:
         """How many sets of operands a pass goes through."""
@@ -135,7 +146,13 @@ def layer_case(ctx: Context, case: Case) -> dict[str, Any]:
     ready = compiled(ctx, made, what)
     check(ctx, made, what, ready)
     estimates = harness.estimates(ready)
-    harness.time_all(ready, estimates, count=ctx.count, sync_s=SYNC_S[ctx.platform])
+    harness.time_all(
+        ready,
+        estimates,
+        count=ctx.count,
+        sync_s=SYNC_S[ctx.platform],
+        before=ctx.busy_clocks if ctx.platform == "cuda" else None,
+    )
     nbytes = sets * problem.nbytes(OPERANDS[what])
     for program in ready:
         if "memory_bytes" in program.record:

@@ -119,6 +119,7 @@ def time_all(
     repeats: int = 1,
     sync_s: float = SYNC_S,
     limit_s: float = LIMIT_S,
+    before: Callable[[], object] | None = None,
 ) -> None:
     """Fills the records of the programs that run: `rounds`, and `seconds` of the median round.
 
@@ -129,10 +130,11 @@ def time_all(
         repeats: calls in a repetition, of the programs that have one.
         sync_s: seconds of calls that are queued before the host waits.
         limit_s: start no further round after this many seconds.
+        before: called ahead of every timing.
     """
     ready = [p for p in programs if not p.failed() and p.name in estimate]
     contenders = [_contender(p, estimate[p.name], repeats, sync_s) for p in ready]
-    seconds = rounds(contenders, count, limit_s=limit_s) if contenders else {}
+    seconds = rounds(contenders, count, limit_s=limit_s, before=before) if contenders else {}
     for program in ready:
         program.record["rounds"] = seconds[program.name]
         program.record["seconds"] = statistics.median(seconds[program.name])

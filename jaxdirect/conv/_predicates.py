@@ -23,10 +23,18 @@ def depthwise_16_bits(geometry: Geometry, dtype: np.dtype, precision: int) -> bo
 
 
 def narrow_groups(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
-    """Several groups of few channels of 16 bits, and images that keep a GPU busy."""
+    return dtype.itemsize == 2 and groups_of_at_most(32, geometry)
+
+
+def narrow_groups_tf32(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    return tf32(geometry, dtype, precision) and groups_of_at_most(24, geometry)
+
+
+def groups_of_at_most(width: int, geometry: Geometry) -> bool:
+    """Several groups of few channels, and images that keep a GPU busy."""
     widest = max(geometry.channels, geometry.out_channels) // geometry.groups
     large = geometry.batch * geometry.height * geometry.width * geometry.channels >= 4e6
-    return geometry.groups > 1 and widest <= 24 and dtype.itemsize == 2 and large
+    return geometry.groups > 1 and widest <= width and large
 
 
 def grouped(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
@@ -58,18 +66,21 @@ def accurate(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
 
 
 def accurate_and_large(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    return many_taps(geometry, dtype, precision) and accurate(geometry, dtype, precision)
+
+
+def many_taps(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
     taps = geometry.filter_height * geometry.filter_width
-    strided = geometry.stride_h * geometry.stride_w > 1
-    return taps >= 25 and not strided and accurate(geometry, dtype, precision)
+    return taps >= 25 and not strided(geometry, dtype, precision)
+
+
+def strided(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    return geometry.stride_h * geometry.stride_w > 1
 
 
 def tf32(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
     return dtype.itemsize == 4 and precision == 0
 
 
-def tf32_over_few_pixels(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
-    return tf32(geometry, dtype, precision) and pixels(geometry) < 8192
-
-
-def pixels(geometry: Geometry) -> int:
-    return geometry.batch * geometry.out_height * geometry.out_width
+def tf32_to_many_channels(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    return tf32(geometry, dtype, precision) and geometry.out_channels > 64
