@@ -35,7 +35,8 @@ def evaluate(cases: Cases) -> list[Goal]:
             text = f"{title}, {what}, {mode}: best peer / ours"
             goals.append(Goal(text, *bounds[mode], {key: geomean(found.values())}, higher=True))
     after = dict(_worst(cases, mode) for mode in MODES)
-    goals.append(Goal("any case after dispatch: XLA / auto, worst", 0.97, 1, after, higher=True))
+    text = "any case that dispatch gives to ours: XLA / auto, worst"
+    goals.append(Goal(text, 0.97, 1, after, higher=True))
     space = {what: _workspace(cases, what) for what in ("forward", "dgrad")}
     goals.append(Goal("workspace", 0, 0, space, unit=" bytes"))
     thin = {
@@ -88,13 +89,21 @@ def _layers(cases: Cases) -> list[str]:
 
 
 def _worst(cases: Cases, mode: str) -> tuple[str, float | None]:
-    """Which case after dispatch is the worst against XLA's convolution of the same call."""
-    names = [n for n in _layers(cases) if f"/{mode}/" in n]
+    """Which case after dispatch is the worst against XLA's convolution of the same call.
+
+    What dispatch leaves to XLA is the same program twice, and its ratio noise.
+    """
+    names = [n for n in _layers(cases) if f"/{mode}/" in n and _dispatched(_found(cases, n))]
     found = _values(cases, names, lambda f: ratio(f, XLA[0], AUTO))
     if not found:
         return mode, None
     name = min(found, key=lambda n: found[n])
     return f"{mode}, {len(found)} cases ({name})", found[name]
+
+
+def _dispatched(found: dict[str, Any]) -> bool:
+    """Whether dispatch took a kernel of ours."""
+    return found.get(AUTO, {}).get("native", 1) > 0
 
 
 def _workspace(cases: Cases, what: str) -> float | None:

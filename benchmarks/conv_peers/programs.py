@@ -101,3 +101,8 @@ def rotated(function: Callable) -> Callable:
 def convolutions(text: str) -> int:
     """How many convolutions a compiled program's text holds."""
     return len(_CONVOLUTION.findall(text))
+
+
+def native(text: str) -> int:
+    """How many of them are ours."""
+    return text.count('custom_call_target="jaxdirect_conv')

@@ -158,6 +158,7 @@ def layer_case(ctx: Context, case: Case) -> dict[str, Any]:
         if "memory_bytes" in program.record:
             program.record["workspace_bytes"] = program.record["memory_bytes"]["temporaries"]
             program.record["convolutions"] = programs.convolutions(program.text())
+            program.record["native"] = programs.native(program.text())
         if "seconds" in program.record:
             program.record["dispatch_s"] = _dispatch(program)
     record = {

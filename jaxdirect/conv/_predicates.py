@@ -18,8 +18,9 @@ def depthwise(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
     return geometry.depthwise
 
 
-def depthwise_16_bits(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
-    return geometry.depthwise and dtype.itemsize == 2
+def depthwise_few_float32_taps(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    few = geometry.filter_height * geometry.filter_width <= 9
+    return geometry.depthwise and dtype.itemsize == 4 and few and not strided(geometry)
 
 
 def narrow_groups(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
@@ -58,7 +59,7 @@ def few_channels(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
 
 
 def small(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
-    return geometry.flops < 5e9
+    return geometry.flops < 3e9
 
 
 def accurate(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
@@ -71,10 +72,10 @@ def accurate_and_large(geometry: Geometry, dtype: np.dtype, precision: int) -> b
 
 def many_taps(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
     taps = geometry.filter_height * geometry.filter_width
-    return taps >= 25 and not strided(geometry, dtype, precision)
+    return taps >= 25 and not strided(geometry)
 
 
-def strided(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+def strided(geometry: Geometry) -> bool:
     return geometry.stride_h * geometry.stride_w > 1
 
 
