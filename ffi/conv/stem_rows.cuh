@@ -27,10 +27,6 @@ __device__ __forceinline__ void wait_for_copies() {
   asm volatile("cp.async.wait_all;" ::: "memory");
 }
 
-__device__ __forceinline__ void store_8(uint32_t address, uint32_t a, uint32_t b) {
-  asm volatile("st.shared.v2.u32 [%0], {%1, %2};" ::"r"(address), "r"(a), "r"(b) : "memory");
-}
-
 template <StemForm kForm, int kCopies, int kStep>
 class StemRows {
   static constexpr int kPlanes = stem_planes(kForm);

@@ -50,7 +50,7 @@ __device__ __forceinline__ void load_y_parts(uint32_t (&parts)[kParts][4], const
   float values[2][2][2];  // run, eight channels on, pixel
 #pragma unroll
   for (int run = 0; run < 2; ++run) {
-    rows[run] = __float_as_uint(load_one(table + lane % 4 * 4 + (2 * step + run) * kRun * 2));
+    rows[run] = load_4(table + lane % 4 * 4 + (2 * step + run) * kRun * 2);
   }
 #pragma unroll
   for (int run = 0; run < 2; ++run) {
@@ -58,8 +58,8 @@ __device__ __forceinline__ void load_y_parts(uint32_t (&parts)[kParts][4], const
     const uint32_t high = y + ((rows[run] >> 16) ^ place);
 #pragma unroll
     for (int half = 0; half < 2; ++half) {  // eight channels are two pieces of 16 bytes
-      values[run][half][0] = load_one(low ^ half * 32);
-      values[run][half][1] = load_one(high ^ half * 32);
+      values[run][half][0] = __uint_as_float(load_4(low ^ half * 32));
+      values[run][half][1] = __uint_as_float(load_4(high ^ half * 32));
     }
   }
 #pragma unroll

@@ -77,21 +77,6 @@ __device__ inline void fetch_split_tiles(const CUtensorMap& x, const CUtensorMap
   }
 }
 
-__device__ __forceinline__ float4 load_four(uint32_t from) {
-  float4 v;
-  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
-               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
-               : "r"(from)
-               : "memory");
-  return v;
-}
-
-__device__ __forceinline__ float load_one(uint32_t from) {
-  float v;
-  asm volatile("ld.shared.f32 %0, [%1];" : "=f"(v) : "r"(from) : "memory");
-  return v;
-}
-
 // kSplitters warps; a thread has four neighbouring channels of every sixth pixel.
 template <int kParts>
 __device__ __forceinline__ void split_halos(const WgradTiling& t, const WgradWork& work,
@@ -106,24 +91,25 @@ __device__ __forceinline__ void split_halos(const WgradTiling& t, const WgradWor
     const uint32_t from = stages.raw(raw.stage) + quad * 16;
     const uint32_t to = stages.halo(place.stage) + quad % 2 * 8;
     for (int pixel = first; pixel < pixels; pixel += kAtOnce * kStep) {
-      float4 values[kAtOnce];
+      uint4 values[kAtOnce];
 #pragma unroll
       for (int i = 0; i < kAtOnce; ++i) {  // beyond the halo what is read is not used
-        values[i] = load_four(from + min(pixel + i * kStep, pixels - 1) * kRawRow);
+        values[i] = load_16(from + min(pixel + i * kStep, pixels - 1) * kRawRow);
       }
 #pragma unroll
       for (int i = 0; i < kAtOnce; ++i) {
         const int row = pixel + i * kStep;
         uint32_t parts[kParts][2];
-        split_pair<kParts, 2>(values[i].x, values[i].y, &parts[0][0]);
-        split_pair<kParts, 2>(values[i].z, values[i].w, &parts[0][1]);
+        const auto split = [&](uint32_t low, uint32_t high, uint32_t* to) {
+          split_pair<kParts, 2>(__uint_as_float(low), __uint_as_float(high), to);
+        };
+        split(values[i].x, values[i].y, &parts[0][0]);
+        split(values[i].z, values[i].w, &parts[0][1]);
         const uint32_t at = to + row * kSwizzleRow + (quad / 2 ^ row % 8) * 16;
         if (row >= pixels) break;
 #pragma unroll
         for (int part = 0; part < kParts; ++part) {
-          asm volatile("st.shared.v2.u32 [%0], {%1, %2};" ::"r"(at + part * t.part_bytes),
-                       "r"(parts[part][0]), "r"(parts[part][1])
-                       : "memory");
+          store_8(at + part * t.part_bytes, parts[part][0], parts[part][1]);
         }
       }
     }
