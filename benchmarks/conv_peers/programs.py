@@ -17,8 +17,9 @@ NUMBERS = {
     "nhwc": (("NWC", "WIO", "NWC"), ("NHWC", "HWIO", "NHWC")),
     "nchw": (("NCW", "OIW", "NCW"), ("NCHW", "OIHW", "NCHW")),
 }
+_OURS = 'custom_call_target="jaxdirect_conv'
 _CONVOLUTION = re.compile(
-    r'custom_call_target="(?:__cudnn\$conv|__onednn\$conv|jaxdirect_conv)|\bconvolution\('
+    _OURS + r'|custom_call_target="(?:__cudnn\$conv|__onednn\$conv)|\bconvolution\('
 )
 
 
@@ -105,4 +106,4 @@ def convolutions(text: str) -> int:
 
 def native(text: str) -> int:
     """How many of them are ours."""
-    return text.count('custom_call_target="jaxdirect_conv')
+    return text.count(_OURS)
