@@ -5,6 +5,7 @@
 #include "conv/bindings.h"
 #include "handlers.h"
 #include "hostmem/order.h"
+#include "offload/bindings.h"
 #include "relational/plan_bindings.h"
 
 namespace nb = nanobind;
@@ -28,4 +29,5 @@ NB_MODULE(_cpu, m) {
   m.def("plan_order", &plan_order);
   jaxdirect::relational::add_plan(m);
   jaxdirect::conv::add_plan(m);
+  jaxdirect::offload::add_cache(m);
 }

@@ -13,6 +13,7 @@
 #include "conv/bindings.h"
 #include "handlers.h"
 #include "hostmem/host_pages.h"
+#include "offload/bindings.h"
 
 namespace nb = nanobind;
 
@@ -63,4 +64,5 @@ NB_MODULE(_cuda, m) {
   m.def("synchronize", &synchronize);
   m.def("host_view", &host_view);
   jaxdirect::conv::add_plan(m);
+  jaxdirect::offload::add_cache(m);
 }

@@ -6,6 +6,7 @@
 
 #include "conv/handlers.h"
 #include "hostmem/handlers.h"
+#include "offload/handlers.h"
 #include "relational/handlers.h"
 
 namespace jaxdirect {
@@ -14,6 +15,7 @@ inline nanobind::dict registrations() {
   nanobind::dict handlers;
   conv::add_handlers(handlers);
   hostmem::add_handlers(handlers);
+  offload::add_handlers(handlers);
   relational::add_handlers(handlers);
   return handlers;
 }

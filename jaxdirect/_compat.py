@@ -96,3 +96,24 @@ def result_like(result: jax.ShapeDtypeStruct, operand: jax.Array) -> jax.ShapeDt
         sharding=NamedSharding(like.sharding.mesh, PartitionSpec()),
         manual_axis_type=like.manual_axis_type,
     )
+
+
+def checkpoint_name(eqn: Any) -> str | None:
+    """The name that an equation of a jaxpr gives its value, by `jax.ad_checkpoint.checkpoint_name`.
+
+    With `jax_remat3` that is no primitive but an object within one.
+    """
+    if eqn.primitive.name == "name":
+        return eqn.params["name"]
+    inner = eqn.params.get("_prim")
+    if type(inner).__name__ != "CheckpointName":
+        return None
+    return inner.name if hasattr(inner, "name") else inner.params["name"]
+
+
+def bind(eqn: Any, operands: list[Any]) -> list[Any]:
+    """Results of an equation of a jaxpr for other operands."""
+    params = eqn.primitive.get_bind_params(eqn.params)
+    with eqn.ctx.manager:
+        results = eqn.primitive.bind(*operands, **params)
+    return list(results) if eqn.primitive.multiple_results else [results]

@@ -92,7 +92,7 @@ def export_checks() -> list[jax.export.DisabledSafetyCheck]:
     return [check(name) for name in sorted({*targets("cpu"), *targets("cuda")})]
 
 
-def _attribute(value: Any) -> Any:
+def attribute(value: Any) -> Any:
     # XLA compares types exactly, jit compares by equality: 6, True, np.int32(6) become one.
     if isinstance(value, (bool, np.bool_, int, np.integer)):
         return np.int64(value)
@@ -103,7 +103,7 @@ def _attribute(value: Any) -> Any:
 
 def native_call(target: str, results: Any, *operands: jax.Array, **attributes: int | float) -> Any:
     """One FFI call with normalised attributes."""
-    normal = {name: _attribute(value) for name, value in attributes.items()}
+    normal = {name: attribute(value) for name, value in attributes.items()}
     return jax.ffi.ffi_call(target, results)(*operands, **normal)
 
 

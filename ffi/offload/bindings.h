@@ -1,0 +1,47 @@
+#pragma once
+
+// What Python asks of the tensor cache and tells it; the same for every platform module.
+
+#include <nanobind/nanobind.h>
+
+#include <initializer_list>
+#include <stdexcept>
+#include <utility>
+
+#include "offload/engine.h"
+
+namespace jaxdirect::offload {
+
+inline nanobind::dict stats() {
+  const Stats all = Engine::all_stats();
+  const SlabPool::Bytes host = SlabPool::instance().bytes();
+  nanobind::dict dict;
+  for (const auto& [name, value] : std::initializer_list<std::pair<const char*, int64_t>>{
+           {"stored", all.stored},
+           {"stored_bytes", all.stored_bytes},
+           {"fetched", all.fetched},
+           {"fetched_bytes", all.fetched_bytes},
+           {"forwarded", all.forwarded},
+           {"prefetched", all.prefetched},
+           {"dropped", all.dropped},
+           {"waiting", all.waiting},
+           {"staging_bytes", all.staging_bytes},
+           {"host_bytes", host.mapped},
+           {"used_host_bytes", host.used}}) {
+    dict[name] = value;
+  }
+  return dict;
+}
+
+inline void raise(const Status& status) {
+  if (!status.is_ok()) throw std::runtime_error(status.message());
+}
+
+inline void add_cache(nanobind::module_& module) {
+  module.def("offload_stats", &stats);
+  module.def("offload_limit_host",
+             [](int64_t bytes) { raise(SlabPool::instance().set_limit(bytes)); });
+  module.def("offload_clear", [] { raise(Engine::clear_all()); });
+}
+
+}  // namespace jaxdirect::offload

@@ -1,0 +1,229 @@
+#include "offload/engine.h"
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <utility>
+
+namespace jaxdirect::offload {
+namespace {
+
+std::atomic<Ticket> next_ticket{1};
+
+struct Engines {
+  std::mutex mutex;
+  std::map<int64_t, std::unique_ptr<Engine>> by_device;
+
+  static Engines& instance() {
+    static Engines* const engines = new Engines;  // handlers may run when the process ends
+    return *engines;
+  }
+};
+
+}  // namespace
+
+void Stats::add(const Stats& other) {
+  stored += other.stored, stored_bytes += other.stored_bytes;
+  fetched += other.fetched, fetched_bytes += other.fetched_bytes;
+  forwarded += other.forwarded, prefetched += other.prefetched;
+  dropped += other.dropped, waiting += other.waiting;
+  staging_bytes += other.staging_bytes;
+}
+
+Engine& Engine::of(int64_t device) {
+  Engines& engines = Engines::instance();
+  std::lock_guard<std::mutex> lock(engines.mutex);
+  std::unique_ptr<Engine>& engine = engines.by_device[device];
+  if (engine == nullptr) engine = std::make_unique<Engine>();
+  return *engine;
+}
+
+Stats Engine::all_stats() {
+  Engines& engines = Engines::instance();
+  std::lock_guard<std::mutex> lock(engines.mutex);
+  Stats all;
+  for (const auto& [device, engine] : engines.by_device) {
+    std::lock_guard<std::mutex> engine_lock(engine->mutex_);
+    engine->stats_.waiting = static_cast<int64_t>(engine->values_.size());
+    engine->stats_.staging_bytes = engine->staging_.bytes();
+    all.add(engine->stats_);
+  }
+  return all;
+}
+
+Status Engine::clear_all() {
+  Engines& engines = Engines::instance();
+  std::lock_guard<std::mutex> lock(engines.mutex);
+  for (const auto& [device, engine] : engines.by_device) {
+    std::lock_guard<std::mutex> engine_lock(engine->mutex_);
+    while (!engine->order_.empty()) engine->drop(engine->order_.front());
+  }
+  return SlabPool::instance().clear();
+}
+
+// The first call of an execution.
+Status Engine::begin(int64_t run) {
+  if (!has_streams_) {
+    JAXDIRECT_RETURN_IF_ERROR(make_stream(&out_));
+    JAXDIRECT_RETURN_IF_ERROR(make_stream(&in_));
+    has_streams_ = true;
+  }
+  if (!runs_.try_emplace(run).second) return Status::ok();
+  order_.push_back(run);
+  while (order_.size() > kInFlight) drop(order_.front());
+  return Status::ok();
+}
+
+// Finds a place in the staging, which `stream` may write to when what it has been given is done.
+Status Engine::place(StreamHandle stream, Ticket ticket, int64_t bytes, bool evict, bool* placed) {
+  std::vector<Ticket> evicted;
+  *placed = staging_.take(bytes, ticket, evict, &evicted);
+  for (const Ticket other : evicted) values_.at(other).staged = false;
+  if (!*placed) return Status::ok();
+  for (const EventRef& user : staging_.users(ticket)) {
+    JAXDIRECT_RETURN_IF_ERROR(wait(stream, user));
+  }
+  return Status::ok();
+}
+
+Status Engine::move_out(StreamHandle compute, Ticket ticket, Value* value, const std::byte* from) {
+  if (value->bytes > largest_) {
+    for (auto& [other, moved] : values_) moved.staged = false;
+    JAXDIRECT_RETURN_IF_ERROR(staging_.grow(2 * value->bytes));
+    largest_ = value->bytes;
+  }
+  bool placed = false;
+  JAXDIRECT_RETURN_IF_ERROR(place(compute, ticket, value->bytes, /*evict=*/true, &placed));
+  value->staged = true;
+  std::byte* const staged = staging_.at(ticket);
+  JAXDIRECT_RETURN_IF_ERROR(copy(compute, staged, from, value->bytes));
+  EventRef arrived, left;
+  JAXDIRECT_RETURN_IF_ERROR(record(compute, &arrived));
+  JAXDIRECT_RETURN_IF_ERROR(wait(out_, arrived));
+  JAXDIRECT_RETURN_IF_ERROR(wait(out_, value->slab.used));
+  JAXDIRECT_RETURN_IF_ERROR(copy(out_, value->slab.data, staged, value->bytes));
+  JAXDIRECT_RETURN_IF_ERROR(record(out_, &left));
+  staging_.add_user(ticket, left);
+  value->slab.used = std::move(left);
+  return Status::ok();
+}
+
+Status Engine::store(StreamHandle compute, const Call& call, std::span<const std::byte> value,
+                     std::byte* same, std::span<uint32_t> words) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  JAXDIRECT_RETURN_IF_ERROR(begin(call.run));
+  const Ticket ticket = next_ticket++;
+  Value& moved = values_[ticket];
+  moved.run = call.run;
+  moved.site = call.site;
+  moved.bytes = static_cast<int64_t>(value.size());
+  Status status = SlabPool::instance().take(moved.bytes, &moved.slab);
+  if (status.is_ok()) status = move_out(compute, ticket, &moved, value.data());
+  if (status.is_ok() && same != value.data()) status = copy(compute, same, value.data(), moved.bytes);
+  if (status.is_ok()) status = write_ticket(compute, words, ticket);
+  if (!status.is_ok()) {
+    forget(ticket);
+    return status;
+  }
+  runs_.at(call.run)[call.site].push_back(ticket);
+  ++stats_.stored;
+  stats_.stored_bytes += moved.bytes;
+  return Status::ok();
+}
+
+Status Engine::move_in(StreamHandle compute, Ticket ticket, Value* value, std::byte* to) {
+  EventRef done;
+  if (value->staged) {
+    // What left it for the staging on this stream is there; what comes back on ours may not be.
+    if (value->again) {
+      for (const EventRef& user : staging_.users(ticket)) {
+        JAXDIRECT_RETURN_IF_ERROR(wait(compute, user));
+      }
+    }
+    JAXDIRECT_RETURN_IF_ERROR(copy(compute, to, staging_.at(ticket), value->bytes));
+    JAXDIRECT_RETURN_IF_ERROR(record(compute, &done));
+    staging_.add_user(ticket, std::move(done));
+    ++(value->again ? stats_.prefetched : stats_.forwarded);
+    return Status::ok();
+  }
+  EventRef ready;  // the result's memory
+  JAXDIRECT_RETURN_IF_ERROR(record(compute, &ready));
+  JAXDIRECT_RETURN_IF_ERROR(wait(in_, ready));
+  JAXDIRECT_RETURN_IF_ERROR(wait(in_, value->slab.used));
+  JAXDIRECT_RETURN_IF_ERROR(copy(in_, to, value->slab.data, value->bytes));
+  JAXDIRECT_RETURN_IF_ERROR(record(in_, &done));
+  JAXDIRECT_RETURN_IF_ERROR(wait(compute, done));
+  value->slab.used = std::move(done);
+  return Status::ok();
+}
+
+Status Engine::fetch(StreamHandle compute, const Call& call, std::span<const uint32_t> words,
+                     std::span<std::byte> value) {
+  if (words.size() < 2) return Status::ok();  // a batch of none
+  std::lock_guard<std::mutex> lock(mutex_);
+  const auto run = runs_.find(call.run);
+  const auto site = run == runs_.end() ? Sites::iterator() : run->second.find(call.site);
+  if (run == runs_.end() || site == run->second.end()) {
+    return Status::error(
+        "offload: a backward pass asks for a value that its program has not stored, or has "
+        "fetched before; forward and backward pass must be one program: wrap the whole step in "
+        "jax.jit");
+  }
+  const Ticket ticket = site->second.back();
+  Value& found = values_.at(ticket);
+  if (found.bytes != static_cast<int64_t>(value.size())) {
+    return Status::error("offload: a value of ", static_cast<int64_t>(value.size()),
+                         " bytes is asked for where one of ", found.bytes, " was stored last");
+  }
+  JAXDIRECT_RETURN_IF_ERROR(move_in(compute, ticket, &found, value.data()));
+  JAXDIRECT_RETURN_IF_ERROR(check_ticket(compute, words, ticket, value));
+  ++stats_.fetched;
+  stats_.fetched_bytes += found.bytes;
+  site->second.pop_back();
+  if (site->second.empty()) run->second.erase(site);
+  forget(ticket);
+  if (run->second.empty()) {
+    drop(call.run);
+    return Status::ok();
+  }
+  return prefetch(call.run);
+}
+
+// The newest values that wait, as far as the staging has room.
+Status Engine::prefetch(int64_t run) {
+  for (auto next = values_.rbegin(); next != values_.rend(); ++next) {
+    auto& [ticket, value] = *next;
+    if (value.run != run || value.staged) continue;
+    bool placed = false;
+    JAXDIRECT_RETURN_IF_ERROR(place(in_, ticket, value.bytes, /*evict=*/false, &placed));
+    if (!placed) return Status::ok();
+    value.staged = value.again = true;
+    EventRef arrived;
+    JAXDIRECT_RETURN_IF_ERROR(wait(in_, value.slab.used));
+    JAXDIRECT_RETURN_IF_ERROR(copy(in_, staging_.at(ticket), value.slab.data, value.bytes));
+    JAXDIRECT_RETURN_IF_ERROR(record(in_, &arrived));
+    staging_.add_user(ticket, arrived);
+    value.slab.used = std::move(arrived);
+  }
+  return Status::ok();
+}
+
+// The value has been copied or is given up. Its slab and its region know what still uses them.
+void Engine::forget(Ticket ticket) {
+  const auto found = values_.find(ticket);
+  if (found->second.staged) staging_.release(ticket);
+  if (found->second.slab.data != nullptr) SlabPool::instance().give(std::move(found->second.slab));
+  values_.erase(found);
+}
+
+void Engine::drop(int64_t run) {
+  const auto found = runs_.find(run);
+  for (const auto& [site, tickets] : found->second) {
+    for (const Ticket ticket : tickets) forget(ticket);
+    stats_.dropped += static_cast<int64_t>(tickets.size());
+  }
+  runs_.erase(found);
+  order_.erase(std::find(order_.begin(), order_.end(), run));
+}
+
+}  // namespace jaxdirect::offload

@@ -1,0 +1,92 @@
+#pragma once
+
+// The tensor cache of one device: values that have left a program's buffers until its backward
+// pass asks for them.
+//
+//   store:  buffer -> staging (on the program's stream) -> slab on the host (a stream of ours)
+//   fetch:  staging -> buffer, if it is still or again there; else slab -> buffer
+//
+// After each fetch the newest of the values that wait are copied from their slabs into what is free
+// of the staging: they are what the backward pass asks for next. A value has a ticket, a number
+// that is never used twice. Values of one execution and one place of the program (a site) come back
+// in the opposite order, the newest first; the program's data orders the calls so, and the ticket
+// that comes with a fetch is compared.
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "common/status.h"
+#include "offload/slabs.h"
+#include "offload/staging.h"
+#include "offload/streams.h"
+
+namespace jaxdirect::offload {
+
+// A call of a handler: which execution of a program, and where in it.
+struct Call {
+  int64_t device = 0;
+  int64_t run = 0;
+  int64_t site = 0;
+};
+
+struct Stats {
+  int64_t stored = 0, stored_bytes = 0;
+  int64_t fetched = 0, fetched_bytes = 0;
+  int64_t forwarded = 0;   // of the fetched, those that had not left the staging
+  int64_t prefetched = 0;  // those that were there again in time
+  int64_t dropped = 0;     // values that nobody came for
+  int64_t waiting = 0;     // values that may still be fetched
+  int64_t staging_bytes = 0;
+
+  void add(const Stats& other);
+};
+
+class Engine {
+ public:
+  static Engine& of(int64_t device);
+  static Stats all_stats();
+  // Drops the values of all devices and gives their slabs back.
+  static Status clear_all();
+
+  // `same` is the value again, usually in the same place.
+  Status store(StreamHandle compute, const Call& call, std::span<const std::byte> value,
+               std::byte* same, std::span<uint32_t> ticket);
+  Status fetch(StreamHandle compute, const Call& call, std::span<const uint32_t> ticket,
+               std::span<std::byte> value);
+
+ private:
+  // Executions that can be in flight at once. What is left of older ones nobody came for: a
+  // forward pass without its backward pass, or a program that failed.
+  static constexpr size_t kInFlight = 32;
+
+  struct Value {
+    int64_t run = 0, site = 0, bytes = 0;
+    Slab slab;
+    bool staged = false, again = false;  // in the staging, from its slab
+  };
+  using Sites = std::map<int64_t, std::vector<Ticket>>;
+
+  Status begin(int64_t run);
+  Status place(StreamHandle stream, Ticket ticket, int64_t bytes, bool evict, bool* placed);
+  Status move_out(StreamHandle compute, Ticket ticket, Value* value, const std::byte* from);
+  Status move_in(StreamHandle compute, Ticket ticket, Value* value, std::byte* to);
+  Status prefetch(int64_t run);
+  void forget(Ticket ticket);
+  void drop(int64_t run);
+
+  std::mutex mutex_;
+  StreamHandle out_{}, in_{};  // to the host and back
+  bool has_streams_ = false;
+  Staging staging_;
+  std::map<Ticket, Value> values_;
+  std::map<int64_t, Sites> runs_;
+  std::deque<int64_t> order_;  // of the runs
+  int64_t largest_ = 0;
+  Stats stats_;
+};
+
+}  // namespace jaxdirect::offload

@@ -1,0 +1,9 @@
+"""Activations leave the device for host memory or disk, and come back for the backward pass.
+
+In the place of SSDTrain (arXiv 2408.10013).
+"""
+
+from jaxdirect.offload.checkpoint import checkpoint, name
+from jaxdirect.offload.policy import Policy, jax_policy
+
+__all__ = ["Policy", "checkpoint", "jax_policy", "name"]
