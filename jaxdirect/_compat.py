@@ -114,6 +114,11 @@ def checkpoint_name(eqn: Any) -> str | None:
 def bind(eqn: Any, operands: list[Any]) -> list[Any]:
     """Results of an equation of a jaxpr for other operands."""
     params = eqn.primitive.get_bind_params(eqn.params)
+    if eqn.primitive.name == "pvary":  # operands may vary already
+        own = jax.typeof(operands[0]).manual_axis_type.varying
+        params = params | {"axes": tuple(axis for axis in params["axes"] if axis not in own)}
+        if not params["axes"]:
+            return operands
     with eqn.ctx.manager:
         results = eqn.primitive.bind(*operands, **params)
     return list(results) if eqn.primitive.multiple_results else [results]

@@ -16,18 +16,18 @@ inline nanobind::dict stats() {
   const Stats all = Engine::all_stats();
   const SlabPool::Bytes host = SlabPool::instance().bytes();
   nanobind::dict dict;
-  for (const auto& [name, value] : std::initializer_list<std::pair<const char*, int64_t>>{
-           {"stored", all.stored},
-           {"stored_bytes", all.stored_bytes},
-           {"fetched", all.fetched},
-           {"fetched_bytes", all.fetched_bytes},
-           {"forwarded", all.forwarded},
-           {"prefetched", all.prefetched},
-           {"dropped", all.dropped},
-           {"waiting", all.waiting},
-           {"staging_bytes", all.staging_bytes},
-           {"host_bytes", host.mapped},
-           {"used_host_bytes", host.used}}) {
+  for (const auto& [name, value] :
+       std::initializer_list<std::pair<const char*, int64_t>>{{"stored", all.stored},
+                                                              {"stored_bytes", all.stored_bytes},
+                                                              {"fetched", all.fetched},
+                                                              {"fetched_bytes", all.fetched_bytes},
+                                                              {"forwarded", all.forwarded},
+                                                              {"prefetched", all.prefetched},
+                                                              {"dropped", all.dropped},
+                                                              {"waiting", all.waiting},
+                                                              {"staging_bytes", all.staging_bytes},
+                                                              {"host_bytes", host.mapped},
+                                                              {"used_host_bytes", host.used}}) {
     dict[name] = value;
   }
   return dict;

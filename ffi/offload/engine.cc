@@ -87,6 +87,7 @@ Status Engine::place(StreamHandle stream, Ticket ticket, int64_t bytes, bool evi
 }
 
 Status Engine::move_out(StreamHandle compute, Ticket ticket, Value* value, const std::byte* from) {
+  if (value->bytes == 0) return Status::ok();
   if (value->bytes > largest_) {
     for (auto& [other, moved] : values_) moved.staged = false;
     JAXDIRECT_RETURN_IF_ERROR(staging_.grow(2 * value->bytes));
@@ -119,7 +120,8 @@ Status Engine::store(StreamHandle compute, const Call& call, std::span<const std
   moved.bytes = static_cast<int64_t>(value.size());
   Status status = SlabPool::instance().take(moved.bytes, &moved.slab);
   if (status.is_ok()) status = move_out(compute, ticket, &moved, value.data());
-  if (status.is_ok() && same != value.data()) status = copy(compute, same, value.data(), moved.bytes);
+  if (status.is_ok() && same != value.data())
+    status = copy(compute, same, value.data(), moved.bytes);
   if (status.is_ok()) status = write_ticket(compute, words, ticket);
   if (!status.is_ok()) {
     forget(ticket);
@@ -193,7 +195,7 @@ Status Engine::fetch(StreamHandle compute, const Call& call, std::span<const uin
 Status Engine::prefetch(int64_t run) {
   for (auto next = values_.rbegin(); next != values_.rend(); ++next) {
     auto& [ticket, value] = *next;
-    if (value.run != run || value.staged) continue;
+    if (value.run != run || value.staged || value.bytes == 0) continue;
     bool placed = false;
     JAXDIRECT_RETURN_IF_ERROR(place(in_, ticket, value.bytes, /*evict=*/false, &placed));
     if (!placed) return Status::ok();

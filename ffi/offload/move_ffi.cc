@@ -29,8 +29,8 @@ ffi::Error handle_store(Stream stream, ffi::RunId run, int32_t device, ffi::AnyB
                         ffi::Result<ffi::Buffer<ffi::DataType::U32>> ticket, MoveAttrs attrs) {
   const std::span<const std::byte> bytes{static_cast<const std::byte*>(value.untyped_data()),
                                          value.size_bytes()};
-  return to_ffi(Engine::of(device).store(compute_stream(stream), describe(run, device, attrs), bytes,
-                                         static_cast<std::byte*>(same->untyped_data()),
+  return to_ffi(Engine::of(device).store(compute_stream(stream), describe(run, device, attrs),
+                                         bytes, static_cast<std::byte*>(same->untyped_data()),
                                          {ticket->typed_data(), ticket->element_count()}));
 }
 
@@ -50,8 +50,8 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdirect_offload_store, handle_store,
                                   .Ctx<StreamBinding>()
                                   .Ctx<ffi::RunId>()
                                   .Ctx<ffi::DeviceOrdinal>()
-                                  .Arg<ffi::AnyBuffer>()                    // value
-                                  .Ret<ffi::AnyBuffer>()                    // the same, in its place
+                                  .Arg<ffi::AnyBuffer>()                   // value
+                                  .Ret<ffi::AnyBuffer>()                   // the same, in its place
                                   .Ret<ffi::Buffer<ffi::DataType::U32>>()  // ticket
                                   .Attrs<MoveAttrs>());
 
@@ -61,8 +61,8 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdirect_offload_fetch, handle_fetch,
                                   .Ctx<ffi::RunId>()
                                   .Ctx<ffi::DeviceOrdinal>()
                                   .Arg<ffi::Buffer<ffi::DataType::U32>>()  // ticket
-                                  .Arg<ffi::AnyBuffer>()                    // anchor
-                                  .Ret<ffi::AnyBuffer>()                    // value
+                                  .Arg<ffi::AnyBuffer>()                   // anchor
+                                  .Ret<ffi::AnyBuffer>()                   // value
                                   .Attrs<MoveAttrs>());
 
 }  // namespace jaxdirect::offload

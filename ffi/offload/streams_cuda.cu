@@ -119,8 +119,7 @@ void free_staging(std::byte* data) { cudaFree(data); }
 
 Status map_slab(int64_t bytes, std::byte** data) {
   const auto size = static_cast<size_t>(bytes);
-  void* mapped =
-      mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* mapped = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapped == MAP_FAILED) {
     return Status::error(kOp, ": no ", bytes, " bytes of host memory: ", std::strerror(errno));
   }
@@ -129,8 +128,9 @@ Status map_slab(int64_t bytes, std::byte** data) {
       error != cudaSuccess) {
     cudaGetLastError();
     munmap(mapped, size);
-    return Status::error(kOp, ": ", bytes, " bytes of host memory cannot be pinned: ",
-                         cudaGetErrorString(error), "; see offload.configure(host_limit_bytes=...)");
+    return Status::error(kOp, ": ", bytes,
+                         " bytes of host memory cannot be pinned: ", cudaGetErrorString(error),
+                         "; see offload.configure(host_limit_bytes=...)");
   }
   *data = static_cast<std::byte*>(mapped);
   return Status::ok();

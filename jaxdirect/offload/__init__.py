@@ -4,6 +4,7 @@ In the place of SSDTrain (arXiv 2408.10013).
 """
 
 from jaxdirect.offload.checkpoint import checkpoint, name
+from jaxdirect.offload.engine import clear, configure, stats
 from jaxdirect.offload.policy import Policy, jax_policy
 
-__all__ = ["Policy", "checkpoint", "jax_policy", "name"]
+__all__ = ["Policy", "checkpoint", "clear", "configure", "jax_policy", "name", "stats"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -130,6 +131,11 @@ def plan(jaxpr: Jaxpr, policy: Policy, inputs: Sequence[Any], barrier: bool) -> 
     used = wanted[len(inputs) : len(inputs) + len(values)]
     kept = tuple(v for v, is_used in zip(values, used, strict=True) if is_used)
     if len(kept) < len(values):
+        for name in sorted({v.name for v in values} - {v.name for v in kept}):
+            warnings.warn(
+                f"checkpoint: the backward pass does not need {name!r}: it is not moved",
+                stacklevel=2,
+            )
         full = traced(kept)
         wanted = _names.needed(full.jaxpr)
     return Layer(jaxpr, kept, full, tuple(wanted[: len(inputs)]), differentiable, barrier)

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 from jax.ad_checkpoint import checkpoint_name
 
+from jaxdirect import _compat
 from jaxdirect.offload import _layer, _names
 from jaxdirect.offload.policy import Policy
 
@@ -105,9 +106,7 @@ def _call(jaxpr: Any, policy: Policy, barrier: bool, leaves: Sequence[Any]) -> l
 
     @jax.custom_vjp
     def layer(*inputs: Any) -> list[Any]:
-        return _names.Run(lambda _, name, value: checkpoint_name(value, name))(
-            opened, inputs
-        )
+        return _names.Run(lambda _, name, value: checkpoint_name(value, name))(opened, inputs)
 
     def forward(*inputs: Any) -> tuple[list[Any], _layer.Residuals]:
         return _layer.forward(_layer.plan(opened, policy, inputs, barrier), inputs)
@@ -116,7 +115,7 @@ def _call(jaxpr: Any, policy: Policy, barrier: bool, leaves: Sequence[Any]) -> l
         return _layer.backward(residuals, bars)
 
     layer.defvjp(forward, backward)
-    return layer(*jaxpr.consts, *leaves)
+    return layer(*_compat.match_varying(*jaxpr.consts, *leaves))
 
 
 def _check_names(jaxpr: Any, policy: Policy) -> None:

@@ -48,9 +48,7 @@ class Policy:
         default: str = "recompute",
     ):
         if default not in PLACES:
-            raise ValueError(
-                f"Policy: default must be one of {', '.join(PLACES)}, got {default!r}"
-            )
+            raise ValueError(f"Policy: default must be one of {', '.join(PLACES)}, got {default!r}")
         places: dict[str, str] = {}
         lists = {"host": host, "disk": disk, "keep": keep, "recompute": recompute}
         for place, listed in lists.items():

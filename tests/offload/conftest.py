@@ -1,0 +1,20 @@
+"""Every test leaves the cache as it found it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from jaxdirect import _compat, _ffi, offload
+
+
+@pytest.fixture(autouse=True)
+def cache() -> Iterator[None]:
+    if not _ffi.available(_compat.default_platform()):
+        pytest.skip("no native code")
+    offload.clear()
+    yield
+    found = offload.stats()
+    assert found["waiting"] == 0, "values were left behind"
+    assert found["used_host_bytes"] == 0
