@@ -27,6 +27,7 @@ void Stats::add(const Stats& other) {
   fetched += other.fetched, fetched_bytes += other.fetched_bytes;
   forwarded += other.forwarded, prefetched += other.prefetched;
   dropped += other.dropped, waiting += other.waiting;
+  disk_waits += other.disk_waits;
   staging_bytes += other.staging_bytes;
 }
 
@@ -55,8 +56,9 @@ Status Engine::clear_all() {
   Engines& engines = Engines::instance();
   std::lock_guard<std::mutex> lock(engines.mutex);
   for (const auto& [device, engine] : engines.by_device) {
-    std::lock_guard<std::mutex> engine_lock(engine->mutex_);
+    Lock engine_lock(engine->mutex_);
     while (!engine->order_.empty()) engine->drop(engine->order_.front());
+    engine->io_ended_.wait(engine_lock, [&] { return engine->abandoned_.empty(); });
   }
   return SlabPool::instance().clear();
 }
@@ -111,7 +113,8 @@ Status Engine::move_out(StreamHandle compute, Ticket ticket, Value* value, const
 
 Status Engine::store(StreamHandle compute, const Call& call, std::span<const std::byte> value,
                      std::byte* same, std::span<uint32_t> words) {
-  std::lock_guard<std::mutex> lock(mutex_);
+  Lock lock(mutex_);
+  if (call.on_disk) leave_room(lock, static_cast<int64_t>(value.size()));
   JAXDIRECT_RETURN_IF_ERROR(begin(call.run));
   const Ticket ticket = next_ticket++;
   Value& moved = values_[ticket];
@@ -123,6 +126,7 @@ Status Engine::store(StreamHandle compute, const Call& call, std::span<const std
   if (status.is_ok() && same != value.data())
     status = copy(compute, same, value.data(), moved.bytes);
   if (status.is_ok()) status = write_ticket(compute, words, ticket);
+  if (status.is_ok() && call.on_disk) status = begin_write(ticket, &moved);
   if (!status.is_ok()) {
     forget(ticket);
     return status;
@@ -162,9 +166,9 @@ Status Engine::move_in(StreamHandle compute, Ticket ticket, Value* value, std::b
 Status Engine::fetch(StreamHandle compute, const Call& call, std::span<const uint32_t> words,
                      std::span<std::byte> value) {
   if (words.size() < 2) return Status::ok();  // a batch of none
-  std::lock_guard<std::mutex> lock(mutex_);
-  const auto run = runs_.find(call.run);
-  const auto site = run == runs_.end() ? Sites::iterator() : run->second.find(call.site);
+  Lock lock(mutex_);
+  auto run = runs_.find(call.run);
+  auto site = run == runs_.end() ? Sites::iterator() : run->second.find(call.site);
   if (run == runs_.end() || site == run->second.end()) {
     return Status::error(
         "offload: a backward pass asks for a value that its program has not stored, or has "
@@ -177,10 +181,13 @@ Status Engine::fetch(StreamHandle compute, const Call& call, std::span<const uin
     return Status::error("offload: a value of ", static_cast<int64_t>(value.size()),
                          " bytes is asked for where one of ", found.bytes, " was stored last");
   }
+  JAXDIRECT_RETURN_IF_ERROR(bring_back(lock, ticket));
   JAXDIRECT_RETURN_IF_ERROR(move_in(compute, ticket, &found, value.data()));
   JAXDIRECT_RETURN_IF_ERROR(check_ticket(compute, words, ticket, value));
   ++stats_.fetched;
   stats_.fetched_bytes += found.bytes;
+  run = runs_.find(call.run);  // others may have come while this one waited for the disk
+  site = run->second.find(call.site);
   site->second.pop_back();
   if (site->second.empty()) run->second.erase(site);
   forget(ticket);
@@ -191,14 +198,22 @@ Status Engine::fetch(StreamHandle compute, const Call& call, std::span<const uin
   return prefetch(call.run);
 }
 
-// The newest values that wait, as far as the staging has room.
+// The newest values that wait, as far as the staging has room; of those on the disk, as many again.
 Status Engine::prefetch(int64_t run) {
+  bool has_room = true;
   for (auto next = values_.rbegin(); next != values_.rend(); ++next) {
     auto& [ticket, value] = *next;
     if (value.run != run || value.staged || value.bytes == 0) continue;
-    bool placed = false;
-    JAXDIRECT_RETURN_IF_ERROR(place(in_, ticket, value.bytes, /*evict=*/false, &placed));
-    if (!placed) return Status::ok();
+    if (value.home == Home::kDisk && value.error.is_ok()) {
+      const bool is_enough =
+          reading_bytes_ > 0 && reading_bytes_ + value.bytes > staging_.bytes();
+      if (is_enough || !begin_read(ticket, &value).is_ok()) return Status::ok();
+    }
+    if (value.slab.data == nullptr || value.home == Home::kReading) continue;
+    if (has_room) {
+      JAXDIRECT_RETURN_IF_ERROR(place(in_, ticket, value.bytes, /*evict=*/false, &has_room));
+    }
+    if (!has_room) continue;
     value.staged = value.again = true;
     EventRef arrived;
     JAXDIRECT_RETURN_IF_ERROR(wait(in_, value.slab.used));
@@ -214,7 +229,7 @@ Status Engine::prefetch(int64_t run) {
 void Engine::forget(Ticket ticket) {
   const auto found = values_.find(ticket);
   if (found->second.staged) staging_.release(ticket);
-  if (found->second.slab.data != nullptr) SlabPool::instance().give(std::move(found->second.slab));
+  abandon(ticket, &found->second);
   values_.erase(found);
 }
 

@@ -11,15 +11,22 @@
 // that is never used twice. Values of one execution and one place of the program (a site) come back
 // in the opposite order, the newest first; the program's data orders the calls so, and the ticket
 // that comes with a fetch is compared.
+//
+// Values of the disk tier go on from their slabs to files, by threads of their own, and come back
+// into slabs when the values before them in the backward pass are fetched. A call waits for the
+// disk only where that was too late, so that what fails there is an error of that step.
 
+#include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <span>
 #include <vector>
 
 #include "common/status.h"
+#include "offload/disk.h"
 #include "offload/slabs.h"
 #include "offload/staging.h"
 #include "offload/streams.h"
@@ -31,6 +38,7 @@ struct Call {
   int64_t device = 0;
   int64_t run = 0;
   int64_t site = 0;
+  bool on_disk = false;  // where the value goes in the end
 };
 
 struct Stats {
@@ -40,6 +48,7 @@ struct Stats {
   int64_t prefetched = 0;  // those that were there again in time
   int64_t dropped = 0;     // values that nobody came for
   int64_t waiting = 0;     // values that may still be fetched
+  int64_t disk_waits = 0;  // fetches that had to wait for a read
   int64_t staging_bytes = 0;
 
   void add(const Stats& other);
@@ -63,11 +72,20 @@ class Engine {
   // forward pass without its backward pass, or a program that failed.
   static constexpr size_t kInFlight = 32;
 
+  // Where the value's bytes are, beside the staging. While a thread writes or reads them, the slab
+  // is the thread's too.
+  enum class Home { kSlab, kWriting, kDisk, kReading };
+
   struct Value {
     int64_t run = 0, site = 0, bytes = 0;
     Slab slab;
     bool staged = false, again = false;  // in the staging, from its slab
+    Home home = Home::kSlab;
+    std::shared_ptr<Disk> disk;
+    Extent extent;
+    Status error = Status::ok();  // of the disk
   };
+  using Lock = std::unique_lock<std::mutex>;
   using Sites = std::map<int64_t, std::vector<Ticket>>;
 
   Status begin(int64_t run);
@@ -76,6 +94,16 @@ class Engine {
   Status move_in(StreamHandle compute, Ticket ticket, Value* value, std::byte* to);
   Status prefetch(int64_t run);
   void forget(Ticket ticket);
+
+  // engine_disk.cc
+  Status begin_write(Ticket ticket, Value* value);
+  Status begin_read(Ticket ticket, Value* value);
+  void end_write(Ticket ticket, Status status);
+  void end_read(Ticket ticket, Status status);
+  // Waits until the value is in a slab or in the staging.
+  Status bring_back(Lock& lock, Ticket ticket);
+  void leave_room(Lock& lock, int64_t bytes);
+  void abandon(Ticket ticket, Value* value);
   void drop(int64_t run);
 
   std::mutex mutex_;
@@ -86,6 +114,9 @@ class Engine {
   std::map<int64_t, Sites> runs_;
   std::deque<int64_t> order_;  // of the runs
   int64_t largest_ = 0;
+  std::condition_variable io_ended_;
+  int64_t writing_bytes_ = 0, reading_bytes_ = 0;
+  std::map<Ticket, Value> abandoned_;  // forgotten while a thread had their slabs
   Stats stats_;
 };
 

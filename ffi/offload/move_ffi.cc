@@ -21,7 +21,7 @@ inline StreamHandle compute_stream(Stream) { return nullptr; }  // the handler's
 #endif
 
 Call describe(ffi::RunId run, int32_t device, const MoveAttrs& attrs) {
-  return {.device = device, .run = run.run_id, .site = attrs.site};
+  return {.device = device, .run = run.run_id, .site = attrs.site, .on_disk = attrs.tier == 1};
 }
 
 ffi::Error handle_store(Stream stream, ffi::RunId run, int32_t device, ffi::AnyBuffer value,

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "checks.h"
+#include "offload/disk_tier.h"
 #include "offload/engine.h"
 
 namespace jaxdirect::offload {
@@ -43,7 +44,8 @@ void run_steps(int64_t device, int steps) {
       Stored one{static_cast<int64_t>(random() % 3), random_value(random, bytes), Words(2)};
       std::vector<std::byte> buffer = one.value, same(buffer.size());
       const bool in_place = random() % 2 == 0;
-      const Status status = engine.store(nullptr, {device, run, one.site}, buffer,
+      const bool on_disk = random() % 2 == 0;
+      const Status status = engine.store(nullptr, {device, run, one.site, on_disk}, buffer,
                                          in_place ? buffer.data() : same.data(), one.ticket);
       expect(status.is_ok(), "store", status.message());
       expect(in_place || same == one.value, "store", "the value is handed on");
@@ -54,7 +56,7 @@ void run_steps(int64_t device, int steps) {
     for (; !stored.empty(); stored.pop_back()) {
       const Stored& one = stored.back();
       std::vector<std::byte> found(one.value.size());
-      const Status status = engine.fetch(nullptr, {device, run, one.site}, one.ticket, found);
+      const Status status = engine.fetch(nullptr, {device, run, one.site, false}, one.ticket, found);
       expect(status.is_ok(), "fetch", status.message());
       expect(found == one.value, "fetch", join("step ", step, ": other bytes than were stored"));
     }
@@ -65,13 +67,13 @@ void check_refusals() {
   Engine& engine = Engine::of(100);
   std::vector<std::byte> value(100), smaller(99);
   Words first(2), second(2);
-  const Call call{100, 1, 7};
+  const Call call{100, 1, 7, false};
   expect(engine.store(nullptr, call, value, value.data(), first).is_ok(), "store", "of one");
   expect(engine.store(nullptr, call, value, value.data(), second).is_ok(), "store", "of two");
   expect(!engine.fetch(nullptr, call, first, value).is_ok(), "fetch", "out of turn");
   expect(!engine.fetch(nullptr, call, second, smaller).is_ok(), "fetch", "of another size");
-  expect(!engine.fetch(nullptr, {100, 2, 7}, second, value).is_ok(), "fetch", "of another run");
-  expect(!engine.fetch(nullptr, {100, 1, 8}, second, value).is_ok(), "fetch", "of another site");
+  expect(!engine.fetch(nullptr, {100, 2, 7, false}, second, value).is_ok(), "fetch", "of another run");
+  expect(!engine.fetch(nullptr, {100, 1, 8, false}, second, value).is_ok(), "fetch", "of another site");
   expect(engine.fetch(nullptr, call, second, value).is_ok(), "fetch", "of two");
   expect(engine.fetch(nullptr, call, first, value).is_ok(), "fetch", "of one");
   expect(!engine.fetch(nullptr, call, first, value).is_ok(), "fetch", "for the second time");
@@ -92,7 +94,10 @@ void check_refusals() {
 
 int main(int argc, char** argv) {
   using namespace jaxdirect::offload;
+  using jaxdirect::Status;
   const bool quick = argc > 1 && std::string_view(argv[1]) == "quick";
+  const Status opened = DiskTier::instance().open({".", "."}, 3);
+  jaxdirect::testing::expect(opened.is_ok(), "open", opened.message());
   std::vector<std::thread> devices;
   for (int64_t device = 0; device < 4; ++device) {
     devices.emplace_back([=] { run_steps(device, quick ? 20 : 400); });

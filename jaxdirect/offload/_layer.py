@@ -170,12 +170,16 @@ def backward(residuals: Residuals, bars: Sequence[Any]) -> tuple[Any, ...]:
     waited = [_waited(v, w, bars) for v, w in zip(layer.values, waiting, strict=True)]
     rest = iter(needed)
     inputs = [
-        next(rest) if keep else jnp.zeros(var.aval.shape, var.aval.dtype)  # not read
+        next(rest) if keep else _unread(var.aval)
         for var, keep in zip(_names.variables(layer.jaxpr), layer.inputs, strict=True)
     ]
     run = jaxpr_as_fun(layer.backward)
     found = iter(run(*inputs, *waited, *bars))
     return tuple(next(found) if has_bar else None for has_bar in layer.differentiable)
+
+
+def _unread(type_: Any) -> jax.Array:
+    return jnp.zeros(type_.shape, type_.dtype)
 
 
 def _waited(value: Value, waiting: Any, bars: Sequence[Any]) -> Any:

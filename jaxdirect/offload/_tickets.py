@@ -1,8 +1,8 @@
 """Values leave for host memory or disk and come back: a value for a ticket.
 
 A ticket is two 32-bit words that stand for one value which the native cache has taken
-(`ffi/offload/cache.h`). Calls are pure: what is stored goes on through the call, and what is fetched
-needs a part of the cotangent, so that data alone orders them, whatever a loop's `unroll`.
+(`ffi/offload/engine.h`). Calls are pure: what is stored goes on through the call, and what is
+fetched needs a part of the cotangent, so that data alone orders them, whatever a loop's `unroll`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def store(value: jax.Array, site: int, place: str) -> tuple[jax.Array, jax.Array
         vmap_method="broadcast_all",
         input_output_aliases={0: 0},
     )
-    return tuple(call(value, **_attributes(site, place)))
+    same, words = call(value, **_attributes(site, place))
+    return same, words
 
 
 def fetch(ticket: jax.Array, like: Any, anchor: jax.Array, site: int, place: str) -> jax.Array:

@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+
 from jaxdirect import _compat, _ffi
 
 
-def configure(*, host_limit_bytes: int | None = None) -> None:
-    """Sets limits of the cache, for the whole process.
+def configure(
+    *,
+    directory: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+    host_limit_bytes: int | None = None,
+    disk_threads: int = 8,
+) -> None:
+    """Sets where values go and how many there may be, for the whole process.
 
     Args:
+        directory: a folder, or several that take turns, for the values of `Policy(disk=)`. Each
+            gets one file without a name, which is gone when the process ends, however it does.
         host_limit_bytes: most host memory, in bytes, that values may take on all devices
-            together; None leaves the limit as it is, and there is none at first.
+            together, those on their way to disk included. There is no limit at first.
+        disk_threads: how many threads read and write.
 
     Raises:
-        ValueError: a limit is not positive.
-        RuntimeError: there is no native code for the platform.
+        ValueError: a number is not positive, or no directory is given.
+        RuntimeError: a file cannot be made, or there is no native code for the platform.
 
     Example:
+        >>> import tempfile
         >>> from jaxdirect import offload
-        >>> offload.configure(host_limit_bytes=64 << 30)
+        >>> offload.configure(directory=tempfile.gettempdir(), host_limit_bytes=64 << 30)
     """
     native = _ffi.require(_compat.default_platform(), "offload.configure")
-    if host_limit_bytes is None:
-        return
-    if host_limit_bytes <= 0:
-        raise ValueError(
-            f"offload.configure: host_limit_bytes must be positive, got {host_limit_bytes}"
-        )
-    native.offload_limit_host(host_limit_bytes)
+    for name, value in (("host_limit_bytes", host_limit_bytes), ("disk_threads", disk_threads)):
+        if value is not None and value <= 0:
+            raise ValueError(f"offload.configure: {name} must be positive, got {value}")
+    if directory is not None:
+        one = isinstance(directory, (str, os.PathLike))
+        folders = [os.fspath(folder) for folder in ([directory] if one else directory)]
+        if not folders:
+            raise ValueError("offload.configure: directory is an empty list; name a folder")
+        native.offload_open_disk(folders, disk_threads)
+    if host_limit_bytes is not None:
+        native.offload_limit_host(host_limit_bytes)
 
 
 def stats() -> dict[str, int]:
@@ -38,6 +54,8 @@ def stats() -> dict[str, int]:
         had not left the device yet and `prefetched` were back in time. `waiting`: values that may
         still be fetched; `dropped`: values that nobody came for. `host_bytes`: host memory taken,
         of which `used_host_bytes` holds values; `staging_bytes`: device memory taken beside XLA's.
+        `disk_written_bytes`, `disk_read_bytes`, `disk_file_bytes`: of the directories set last;
+        `disk_waits`: fetches that had to wait for the disk.
 
     Raises:
         RuntimeError: there is no native code for the platform.

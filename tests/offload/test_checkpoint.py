@@ -267,5 +267,5 @@ def test_no_warning_where_all_is_well():
 
 
 def test_what_is_no_policy():
-    with pytest.raises(TypeError, match="policy must be an offload.Policy, got function"):
+    with pytest.raises(TypeError, match=r"policy must be an offload\.Policy, got function"):
         offload.checkpoint(layer, lambda *_: True)

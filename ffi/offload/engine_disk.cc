@@ -1,0 +1,120 @@
+// What the engine does with values of the disk tier.
+
+#include <algorithm>
+#include <utility>
+
+#include "offload/disk_tier.h"
+#include "offload/engine.h"
+
+namespace jaxdirect::offload {
+namespace {
+
+// Of values that wait to be written, in units of the largest: slabs are few beside them.
+constexpr int64_t kMostWriting = 4;
+
+}  // namespace
+
+// Waits until what is being written leaves room for one more.
+void Engine::leave_room(Lock& lock, int64_t bytes) {
+  const int64_t most = kMostWriting * std::max(largest_, bytes);
+  io_ended_.wait(lock, [&] { return writing_bytes_ + bytes <= most; });
+}
+
+Status Engine::begin_write(Ticket ticket, Value* value) {
+  if (value->bytes == 0) return Status::ok();
+  value->disk = DiskTier::instance().disk();
+  if (value->disk == nullptr) {
+    return Status::error(
+        "offload: a policy sends values to disk, but no directory is set; call "
+        "offload.configure(directory=...)");
+  }
+  JAXDIRECT_RETURN_IF_ERROR(value->disk->take(value->slab.bytes, &value->extent));
+  value->home = Home::kWriting;
+  writing_bytes_ += value->bytes;
+  DiskTier::instance().io().add_write([this, ticket, disk = value->disk, extent = value->extent,
+                                       data = value->slab.data, arrived = value->slab.used] {
+    Status status = synchronize(arrived);
+    if (status.is_ok()) status = disk->write(extent, data);
+    end_write(ticket, std::move(status));
+  });
+  return Status::ok();
+}
+
+Status Engine::begin_read(Ticket ticket, Value* value) {
+  JAXDIRECT_RETURN_IF_ERROR(SlabPool::instance().take(value->bytes, &value->slab));
+  value->home = Home::kReading;
+  reading_bytes_ += value->bytes;
+  DiskTier::instance().io().add_read([this, ticket, disk = value->disk, extent = value->extent,
+                                      data = value->slab.data, used = value->slab.used] {
+    Status status = synchronize(used);
+    if (status.is_ok()) status = disk->read(extent, data);
+    end_read(ticket, std::move(status));
+  });
+  return Status::ok();
+}
+
+void Engine::end_write(Ticket ticket, Status status) {
+  Lock lock(mutex_);
+  const auto found = values_.find(ticket);
+  const auto gone = abandoned_.find(ticket);
+  Value& value = found != values_.end() ? found->second : gone->second;
+  writing_bytes_ -= value.bytes;
+  value.home = status.is_ok() ? Home::kDisk : Home::kSlab;
+  value.error = std::move(status);
+  // A later copy from the slab, if one began, is what it must wait for.
+  if (value.home == Home::kDisk || found == values_.end()) {
+    SlabPool::instance().give(std::exchange(value.slab, {}));
+  }
+  if (found == values_.end()) {
+    value.disk->give(value.extent);
+    abandoned_.erase(gone);
+  }
+  io_ended_.notify_all();
+}
+
+void Engine::end_read(Ticket ticket, Status status) {
+  Lock lock(mutex_);
+  const auto found = values_.find(ticket);
+  const auto gone = abandoned_.find(ticket);
+  Value& value = found != values_.end() ? found->second : gone->second;
+  reading_bytes_ -= value.bytes;
+  value.home = status.is_ok() ? Home::kSlab : Home::kDisk;
+  value.error = std::move(status);
+  if (value.home == Home::kDisk || found == values_.end()) {
+    SlabPool::instance().give(std::exchange(value.slab, {}));
+  }
+  if (value.home == Home::kSlab) value.disk->give(std::exchange(value.extent, {}));
+  if (found == values_.end()) {
+    if (value.extent.file >= 0) value.disk->give(value.extent);
+    abandoned_.erase(gone);
+  }
+  io_ended_.notify_all();
+}
+
+Status Engine::bring_back(Lock& lock, Ticket ticket) {
+  for (bool waited = false;;) {
+    const auto found = values_.find(ticket);
+    if (found == values_.end()) {
+      return Status::error("offload: a value was dropped while its step waited for it");
+    }
+    Value& value = found->second;
+    if (!value.error.is_ok()) return value.error;
+    if (value.staged || value.bytes == 0) return Status::ok();
+    if (value.home == Home::kDisk) JAXDIRECT_RETURN_IF_ERROR(begin_read(ticket, &value));
+    if (value.home != Home::kReading) return Status::ok();
+    stats_.disk_waits += !std::exchange(waited, true);
+    io_ended_.wait(lock);
+  }
+}
+
+// Gives back what a value has that is forgotten; a thread that is at its slab does so later.
+void Engine::abandon(Ticket ticket, Value* value) {
+  if (value->home == Home::kWriting || value->home == Home::kReading) {
+    abandoned_.emplace(ticket, std::move(*value));
+    return;
+  }
+  if (value->slab.data != nullptr) SlabPool::instance().give(std::move(value->slab));
+  if (value->extent.file >= 0) value->disk->give(value->extent);
+}
+
+}  // namespace jaxdirect::offload

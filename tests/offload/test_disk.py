@@ -1,0 +1,183 @@
+"""The disk tier: right values, or an error of that step that says what failed."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+from layers import BATCH, DEPTH, WIDTH, assert_same_bits, gradients, layer, make
+
+from jaxdirect import offload
+
+ours = offload.checkpoint(layer, offload.Policy(disk=["up"], keep=["nested"]))
+PAGE = 4096
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    offload.configure(directory=tmp_path)
+    yield tmp_path
+    offload.clear()
+
+
+def descriptors(folder: Path) -> list[int]:
+    """Of the files in a folder that this process has open."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            path = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:
+            continue
+        if path.startswith(str(folder)):
+            found.append(int(name))
+    return found
+
+
+def want(params, x):
+    save = jax.checkpoint_policies.save_only_these_names("up", "nested")
+    return gradients(jax.checkpoint(layer, policy=save))(params, x)
+
+
+def test_values_come_back(folder):
+    params, x = make()
+    before = offload.stats()
+    step = gradients(ours)
+    for _ in range(20):
+        got = step(params, x)
+    assert_same_bits(got, want(params, x))
+    found = offload.stats()
+    assert found["disk_written_bytes"] == 20 * DEPTH * PAGE
+    assert found["disk_file_bytes"] <= 2 * DEPTH * PAGE
+    assert found["stored"] - before["stored"] == 20 * DEPTH
+
+
+def test_several_folders_take_turns(tmp_path):
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for one in folders:
+        one.mkdir()
+    offload.configure(directory=folders)
+    params, x = make()
+    assert_same_bits(gradients(ours)(params, x), want(params, x))
+    sizes = [os.fstat(fd).st_size for one in folders for fd in descriptors(one)]
+    assert len(sizes) == 2
+    assert all(size >= 2 * PAGE for size in sizes)
+
+
+def test_files_have_no_name_and_are_ours_alone(folder):
+    gradients(ours)(*make())
+    assert list(folder.iterdir()) == []
+    (descriptor,) = descriptors(folder)
+    assert os.fstat(descriptor).st_mode & 0o777 == 0o600
+
+
+def test_a_folder_that_is_none(tmp_path):
+    with pytest.raises(RuntimeError, match=f"no file can be made in '{tmp_path}/nowhere'"):
+        offload.configure(directory=tmp_path / "nowhere")
+
+
+def test_an_empty_list_of_folders():
+    with pytest.raises(ValueError, match="directory is an empty list"):
+        offload.configure(directory=[])
+
+
+def test_no_folder_is_set():
+    code = (
+        "import jax, jax.numpy as jnp\n"
+        "from jaxdirect import offload\n"
+        "f = offload.checkpoint(lambda x: jnp.sin(offload.name(x * x, 'n')),"
+        " offload.Policy(disk=['n']))\n"
+        "jax.block_until_ready(jax.jit(jax.grad(lambda x: f(x).sum()))(jnp.ones(3)))\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode != 0
+    assert "no directory is set; call offload.configure(directory=...)" in run.stderr
+
+
+@pytest.fixture
+def file_limit() -> Iterator[None]:
+    """No file may grow past a page."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (PAGE, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_full_disk(folder, file_limit):
+    params, x = make()
+    with pytest.raises(Exception, match=f"no {PAGE} bytes more in '{folder}'"):
+        gradients(ours)(params, x)
+    offload.clear()
+
+
+def test_a_disk_that_does_not_write(folder):
+    (descriptor,) = descriptors(folder)
+    params, x = make()
+    gradients(ours)(params, x)  # the space is there
+    full, keep = os.open("/dev/full", os.O_RDWR), os.dup(descriptor)
+    os.dup2(full, descriptor)
+    try:
+        with pytest.raises(Exception, match=rf"writing {PAGE} bytes in '{folder}' failed"):
+            for _ in range(20):  # what had not left the staging does not need the disk
+                gradients(ours)(params, x)
+    finally:
+        os.dup2(keep, descriptor)
+        os.close(full)
+        os.close(keep)
+    offload.clear()
+
+
+def test_a_file_that_is_shorter(folder):
+    (descriptor,) = descriptors(folder)
+    params, x = make()
+
+    def spoil(x):
+        return jax.pure_callback(lambda a: (truncate(descriptor), a)[1], x, x)
+
+    def loss(params, x):
+        x, _ = jax.lax.scan(lambda x, p: (ours(p, x), None), x, params)
+        return (spoiled(x) ** 2).sum()
+
+    @jax.custom_vjp
+    def spoiled(x):
+        return x
+
+    spoiled.defvjp(lambda x: (spoil(x), None), lambda _, bar: (bar,))
+    with pytest.raises(Exception, match=r"the file is shorter|reading"):
+        jax.block_until_ready(jax.jit(jax.grad(loss))(params, x))
+    offload.clear()
+
+
+def truncate(descriptor: int) -> None:
+    """Once all is written."""
+    while offload.stats()["disk_written_bytes"] < DEPTH * PAGE:
+        pass
+    os.ftruncate(descriptor, 0)
+
+
+def test_a_killed_process_leaves_nothing(tmp_path):
+    code = (
+        "import os, signal, sys, jax, jax.numpy as jnp\n"
+        "from jaxdirect import offload\n"
+        "offload.configure(directory=sys.argv[1])\n"
+        "f = offload.checkpoint(lambda x: jnp.sin(offload.name(x * x, 'n')),"
+        " offload.Policy(disk=['n']))\n"
+        "jax.block_until_ready(jax.jit(jax.grad(lambda x: f(x).sum()))(jnp.ones(3)))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert run.returncode == -signal.SIGKILL
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sizes(folder):
+    assert BATCH * 2 * WIDTH * 4 <= PAGE, "the tests count on a value in a page"
