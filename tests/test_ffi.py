@@ -89,15 +89,15 @@ print("ok")
 @pytest.mark.parametrize("value", ["a", None, [1], 1j])
 def test_other_attributes_are_refused(value):
     with pytest.raises(TypeError, match="attribute must be an integer or a float, got"):
-        _ffi._attribute(value)
+        _ffi.attribute(value)
 
 
 def test_attribute_types():
     for value in (True, np.bool_(True), 1, np.int8(1), np.uint32(1)):
-        normal = _ffi._attribute(value)
+        normal = _ffi.attribute(value)
         assert type(normal) is np.int64
         assert normal == 1
-    assert type(_ffi._attribute(np.float32(0.5))) is np.float64
+    assert type(_ffi.attribute(np.float32(0.5))) is np.float64
 
 
 def test_native_where_there_is_none_is_an_error_with_a_remedy(monkeypatch):

@@ -92,7 +92,7 @@ Status Engine::move_out(StreamHandle compute, Ticket ticket, Value* value, const
   if (value->bytes == 0) return Status::ok();
   if (value->bytes > largest_) {
     for (auto& [other, moved] : values_) moved.staged = false;
-    JAXDIRECT_RETURN_IF_ERROR(staging_.grow(2 * value->bytes));
+    JAXDIRECT_RETURN_IF_ERROR(staging_.grow(2, value->bytes));
     largest_ = value->bytes;
   }
   bool placed = false;
@@ -205,8 +205,7 @@ Status Engine::prefetch(int64_t run) {
     auto& [ticket, value] = *next;
     if (value.run != run || value.staged || value.bytes == 0) continue;
     if (value.home == Home::kDisk && value.error.is_ok()) {
-      const bool is_enough =
-          reading_bytes_ > 0 && reading_bytes_ + value.bytes > staging_.bytes();
+      const bool is_enough = reading_bytes_ > 0 && reading_bytes_ + value.bytes > staging_.bytes();
       if (is_enough || !begin_read(ticket, &value).is_ok()) return Status::ok();
     }
     if (value.slab.data == nullptr || value.home == Home::kReading) continue;

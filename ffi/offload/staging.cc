@@ -19,8 +19,8 @@ void append_running(const std::vector<EventRef>& from, std::vector<EventRef>* to
 
 }  // namespace
 
-Status Staging::grow(int64_t bytes) {
-  bytes = round_up(bytes, kAlignment);
+Status Staging::grow(int64_t values, int64_t bytes) {
+  bytes = values * round_up(bytes, kAlignment);
   if (bytes <= bytes_) return Status::ok();
   for (const auto& [begin, region] : regions_) {
     for (const EventRef& event : region.users) JAXDIRECT_RETURN_IF_ERROR(synchronize(event));

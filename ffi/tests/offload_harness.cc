@@ -56,7 +56,8 @@ void run_steps(int64_t device, int steps) {
     for (; !stored.empty(); stored.pop_back()) {
       const Stored& one = stored.back();
       std::vector<std::byte> found(one.value.size());
-      const Status status = engine.fetch(nullptr, {device, run, one.site, false}, one.ticket, found);
+      const Status status =
+          engine.fetch(nullptr, {device, run, one.site, false}, one.ticket, found);
       expect(status.is_ok(), "fetch", status.message());
       expect(found == one.value, "fetch", join("step ", step, ": other bytes than were stored"));
     }
@@ -72,8 +73,10 @@ void check_refusals() {
   expect(engine.store(nullptr, call, value, value.data(), second).is_ok(), "store", "of two");
   expect(!engine.fetch(nullptr, call, first, value).is_ok(), "fetch", "out of turn");
   expect(!engine.fetch(nullptr, call, second, smaller).is_ok(), "fetch", "of another size");
-  expect(!engine.fetch(nullptr, {100, 2, 7, false}, second, value).is_ok(), "fetch", "of another run");
-  expect(!engine.fetch(nullptr, {100, 1, 8, false}, second, value).is_ok(), "fetch", "of another site");
+  expect(!engine.fetch(nullptr, {100, 2, 7, false}, second, value).is_ok(), "fetch",
+         "of another run");
+  expect(!engine.fetch(nullptr, {100, 1, 8, false}, second, value).is_ok(), "fetch",
+         "of another site");
   expect(engine.fetch(nullptr, call, second, value).is_ok(), "fetch", "of two");
   expect(engine.fetch(nullptr, call, first, value).is_ok(), "fetch", "of one");
   expect(!engine.fetch(nullptr, call, first, value).is_ok(), "fetch", "for the second time");

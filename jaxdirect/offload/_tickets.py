@@ -16,12 +16,14 @@ import jax.numpy as jnp
 from jaxdirect import _compat, _ffi
 
 TIERS = {"host": 0, "disk": 1}
+PLATFORMS = ("cpu",)  # those whose streams have been run
 _sites = itertools.count()
 
 
 def available() -> bool:
     """Whether values can be stored where calls run by default."""
-    return _ffi.available(_compat.default_platform())
+    platform = _compat.default_platform()
+    return platform in PLATFORMS and _ffi.available(platform)
 
 
 def new_site() -> int:

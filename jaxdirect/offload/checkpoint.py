@@ -46,8 +46,8 @@ def checkpoint(
 
     The counterpart of `jax.checkpoint`: values of the function that have a name
     (`jaxdirect.offload.name`) wait on the device, in host memory or on disk, and all others are
-    computed again. For reverse mode, first order. Where no native code runs, what would move is
-    kept.
+    computed again. For reverse mode, first order. What would move is kept where no native code
+    runs, and on GPUs for the time being.
 
     Args:
         function: usually one layer of a network; it may close over arrays.

@@ -86,7 +86,7 @@ def test_bare_layers_and_one_used_twice():
 
 def test_layers_close_over_arrays():
     params, x = make()
-    scale = jnp.full((WIDTH,), 1.5)
+    scale = jnp.full((1, WIDTH), 1.5)
 
     def both(wrap):
         def run(scale, params, x):
