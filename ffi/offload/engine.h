@@ -98,8 +98,7 @@ class Engine {
   // engine_disk.cc
   Status begin_write(Ticket ticket, Value* value);
   Status begin_read(Ticket ticket, Value* value);
-  void end_write(Ticket ticket, Status status);
-  void end_read(Ticket ticket, Status status);
+  void end_io(Ticket ticket, Status status);
   // Waits until the value is in a slab or in the staging.
   Status bring_back(Lock& lock, Ticket ticket);
   void leave_room(Lock& lock, int64_t bytes);

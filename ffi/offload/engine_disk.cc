@@ -35,7 +35,7 @@ Status Engine::begin_write(Ticket ticket, Value* value) {
                                        data = value->slab.data, arrived = value->slab.used] {
     Status status = synchronize(arrived);
     if (status.is_ok()) status = disk->write(extent, data);
-    end_write(ticket, std::move(status));
+    end_io(ticket, std::move(status));
   });
   return Status::ok();
 }
@@ -48,46 +48,29 @@ Status Engine::begin_read(Ticket ticket, Value* value) {
                                       data = value->slab.data, used = value->slab.used] {
     Status status = synchronize(used);
     if (status.is_ok()) status = disk->read(extent, data);
-    end_read(ticket, std::move(status));
+    end_io(ticket, std::move(status));
   });
   return Status::ok();
 }
 
-void Engine::end_write(Ticket ticket, Status status) {
+// A thread has written the value, or read it. What is forgotten meanwhile is given back now.
+void Engine::end_io(Ticket ticket, Status status) {
   Lock lock(mutex_);
   const auto found = values_.find(ticket);
   const auto gone = abandoned_.find(ticket);
-  Value& value = found != values_.end() ? found->second : gone->second;
-  writing_bytes_ -= value.bytes;
-  value.home = status.is_ok() ? Home::kDisk : Home::kSlab;
+  const bool is_gone = found == values_.end();
+  Value& value = is_gone ? gone->second : found->second;
+  const bool was_writing = value.home == Home::kWriting;
+  (was_writing ? writing_bytes_ : reading_bytes_) -= value.bytes;
+  value.home = status.is_ok() == was_writing ? Home::kDisk : Home::kSlab;
   value.error = std::move(status);
-  // A later copy from the slab, if one began, is what it must wait for.
-  if (value.home == Home::kDisk || found == values_.end()) {
+  // The slab knows the last copy from it, which may have begun after the thread had.
+  if (is_gone || value.home == Home::kDisk)
     SlabPool::instance().give(std::exchange(value.slab, {}));
+  if (is_gone || (value.home == Home::kSlab && !was_writing)) {
+    value.disk->give(std::exchange(value.extent, {}));
   }
-  if (found == values_.end()) {
-    value.disk->give(value.extent);
-    abandoned_.erase(gone);
-  }
-  io_ended_.notify_all();
-}
-
-void Engine::end_read(Ticket ticket, Status status) {
-  Lock lock(mutex_);
-  const auto found = values_.find(ticket);
-  const auto gone = abandoned_.find(ticket);
-  Value& value = found != values_.end() ? found->second : gone->second;
-  reading_bytes_ -= value.bytes;
-  value.home = status.is_ok() ? Home::kSlab : Home::kDisk;
-  value.error = std::move(status);
-  if (value.home == Home::kDisk || found == values_.end()) {
-    SlabPool::instance().give(std::exchange(value.slab, {}));
-  }
-  if (value.home == Home::kSlab) value.disk->give(std::exchange(value.extent, {}));
-  if (found == values_.end()) {
-    if (value.extent.file >= 0) value.disk->give(value.extent);
-    abandoned_.erase(gone);
-  }
+  if (is_gone) abandoned_.erase(gone);
   io_ended_.notify_all();
 }
 

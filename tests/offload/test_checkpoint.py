@@ -10,7 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh, PartitionSpec
-from layers import DEPTH, WIDTH, assert_close, assert_same_bits, gradients, layer, loss, make
+from offload_layers import (
+    DEPTH,
+    WIDTH,
+    assert_close,
+    assert_same_bits,
+    gradients,
+    layer,
+    loss,
+    make,
+)
 
 from jaxdirect import offload
 

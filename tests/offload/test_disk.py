@@ -12,7 +12,7 @@ from pathlib import Path
 
 import jax
 import pytest
-from layers import BATCH, DEPTH, WIDTH, assert_same_bits, gradients, layer, make
+from offload_layers import BATCH, DEPTH, WIDTH, assert_same_bits, gradients, layer, make
 
 from jaxdirect import offload
 
@@ -95,7 +95,8 @@ def test_no_folder_is_set():
         " offload.Policy(disk=['n']))\n"
         "jax.block_until_ready(jax.jit(jax.grad(lambda x: f(x).sum()))(jnp.ones(3)))\n"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-P", "-c", code]  # the package as installed, not as checked out
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode != 0
     assert "no directory is set; call offload.configure(directory=...)" in run.stderr
 
@@ -177,7 +178,7 @@ def test_a_killed_process_leaves_nothing(tmp_path):
         "jax.block_until_ready(jax.jit(jax.grad(lambda x: f(x).sum()))(jnp.ones(3)))\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    run = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    run = subprocess.run([sys.executable, "-P", "-c", code, str(tmp_path)], check=False)
     assert run.returncode == -signal.SIGKILL
     assert list(tmp_path.iterdir()) == []
 

@@ -5,7 +5,17 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import pytest
-from layers import BATCH, DEPTH, WIDTH, assert_close, assert_same_bits, gradients, layer, loss, make
+from offload_layers import (
+    BATCH,
+    DEPTH,
+    WIDTH,
+    assert_close,
+    assert_same_bits,
+    gradients,
+    layer,
+    loss,
+    make,
+)
 
 from jaxdirect import offload
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import jax
 import pytest
-from layers import assert_same_bits, gradients, layer, make
+from offload_layers import assert_same_bits, gradients, layer, make
 
 from jaxdirect import offload
 
