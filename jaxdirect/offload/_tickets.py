@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxdirect import _compat, _ffi
 
 TIERS = {"host": 0, "disk": 1}
-PLATFORMS = ("cpu",)  # those whose streams have been run
+PLATFORMS = ("cpu", "cuda")  # those whose streams have been run
 _sites = itertools.count()
 
 
