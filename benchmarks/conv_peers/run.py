@@ -151,7 +151,7 @@ def layer_case(ctx: Context, case: Case) -> dict[str, Any]:
         estimates,
         count=ctx.count,
         sync_s=SYNC_S[ctx.platform],
-        before=ctx.busy_clocks if ctx.platform == "cuda" else None,
+        before=(lambda _: ctx.busy_clocks()) if ctx.platform == "cuda" else None,
     )
     nbytes = sets * problem.nbytes(OPERANDS[what])
     for program in ready:

@@ -6,7 +6,6 @@ import concurrent.futures
 import dataclasses
 import functools
 import re
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import jax
 
 from .hlo import launches
-from .timing import Contender, rounds
+from .timing import Contender, median, rounds
 
 SYNC_S = 0.03  # device time between two waits of the host, each of which costs about 1 ms
 LIMIT_S = 15.0  # of a case, after which no further round starts
@@ -32,6 +31,7 @@ class Program:
         precision: of matrix products that say none themselves, as `jax.default_matmul_precision`.
         calls: how many calls of what is measured one call of the function makes.
         refusals: exceptions by which the function says, when traced, that it does not cover this.
+        every: takes part in every so many rounds only.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Program:
     precision: str | None = None
     calls: int = 1
     refusals: tuple[type[Exception], ...] = ()
+    every: int = 1
     record: dict[str, Any] = dataclasses.field(default_factory=dict)
     _compiled: Any = None
     _repeated: Any = None
@@ -119,7 +120,7 @@ def time_all(
     repeats: int = 1,
     sync_s: float = SYNC_S,
     limit_s: float = LIMIT_S,
-    before: Callable[[], object] | None = None,
+    before: Callable[[Contender], object] | None = None,
 ) -> None:
     """Fills the records of the programs that run: `rounds`, and `seconds` of the median round.
 
@@ -130,14 +131,14 @@ def time_all(
         repeats: calls in a repetition, of the programs that have one.
         sync_s: seconds of calls that are queued before the host waits.
         limit_s: start no further round after this many seconds.
-        before: called ahead of every timing.
+        before: called with the contender, untimed, ahead of every timing.
     """
     ready = [p for p in programs if not p.failed() and p.name in estimate]
     contenders = [_contender(p, estimate[p.name], repeats, sync_s) for p in ready]
     seconds = rounds(contenders, count, limit_s=limit_s, before=before) if contenders else {}
     for program in ready:
         program.record["rounds"] = seconds[program.name]
-        program.record["seconds"] = statistics.median(seconds[program.name])
+        program.record["seconds"] = median(seconds[program.name])
 
 
 def _contender(program: Program, estimate: float, repeats: int, sync_s: float) -> Contender:
@@ -151,7 +152,8 @@ def _contender(program: Program, estimate: float, repeats: int, sync_s: float) -
             out = call(*program.arguments(index + i))
         jax.block_until_ready(out)
 
-    return Contender(program.name, run, calls=outer * inner * program.calls)
+    calls = outer * inner * program.calls
+    return Contender(program.name, run, calls=calls, every=program.every)
 
 
 def wait(call: Callable, program: Program, calls: int) -> float:

@@ -30,7 +30,7 @@ def rounds(
     count: int,
     *,
     limit_s: float = 60.0,
-    before: Callable[[], object] | None = None,
+    before: Callable[[Contender], object] | None = None,
 ) -> dict[str, list[float | None]]:
     """Seconds per call of each contender in each round, after one untimed run of each.
 
@@ -38,7 +38,7 @@ def rounds(
         contenders: run in turn, A B C A B C ...; the order of a pair alternates between rounds.
         count: rounds; at least 5 are made even past the limit.
         limit_s: start no further round after this many seconds.
-        before: called, untimed, ahead of every timing.
+        before: called with the contender, untimed, ahead of every timing.
 
     Returns:
         One list per contender, a number for each round it took part in, else None.
@@ -55,7 +55,7 @@ def rounds(
                 seconds[contender.name].append(None)
                 continue
             if before is not None:
-                before()
+                before(contender)
             start = time.perf_counter()
             contender.run(index + 1)
             seconds[contender.name].append((time.perf_counter() - start) / contender.calls)

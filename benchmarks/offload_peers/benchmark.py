@@ -29,7 +29,9 @@ class Offload(Benchmark):
         return {"xla_flags": os.environ.get("XLA_FLAGS", ""), "small": options.small}
 
     def introduction(self) -> str:
-        return "step times and what they are over keep's; act: activation memory, keep is 100 %"
+        return (
+            "steps: median, over keep's (quartiles); activation memory: over recompute's, of keep's"
+        )
 
     def measure(self, case: cases.Case) -> Record:
         return run.measure(self.context, case)

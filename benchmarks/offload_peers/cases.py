@@ -1,4 +1,4 @@
-"""The list of cases: a model and the names that leave the device."""
+"""The list of cases: a model, and by which policies its steps are compared."""
 
 from __future__ import annotations
 
@@ -7,12 +7,36 @@ from typing import Any
 
 from .model import MODELS, NAMES
 
-MOVED = {
-    "up": ("up",),
-    "up,qkv": ("up", "qkv"),
-    "all": tuple(NAMES),
-    "input": ("input",),
+
+@dataclasses.dataclass(frozen=True)
+class Move:
+    """What leaves the device, and what the other names do.
+
+    Args:
+        names: those that move.
+        rest: the place of the others, "keep" or "recompute".
+    """
+
+    names: tuple[str, ...]
+    rest: str = "keep"
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        return tuple(n for n in NAMES if n not in self.names) if self.rest == "keep" else ()
+
+    @property
+    def saved(self) -> tuple[str, ...]:
+        """All that is not computed again."""
+        return (*self.names, *self.kept)
+
+
+MOVES = {
+    "up": Move(("up",)),
+    "up,qkv": Move(("up", "qkv")),
+    "all": Move(tuple(NAMES)),
+    "input": Move(("input",), "recompute"),
 }
+RIVALS = ("up", "up,qkv", "all")  # those that JAX's own offload is measured with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,29 +45,21 @@ class Case:
 
     Args:
         model: of `model.MODELS`.
-        moved: of `MOVED`.
-        rest: the place of the names that do not move: "keep" or "recompute".
         tier: 0 is the core table.
     """
 
     model: str
-    moved: str
-    rest: str = "keep"
     tier: int = 0
-    kind: str = "step"
+    kind: str = "policies"
 
     @property
     def name(self) -> str:
-        return f"{self.model}/{self.moved}/{self.rest}"
+        return f"{self.model}/{self.kind}"
 
     @property
     def seconds(self) -> float:
         """About what it takes on an H200."""
-        return 90
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return MOVED[self.moved]
+        return 150
 
     def params(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -51,7 +67,4 @@ class Case:
 
 def all_cases() -> list[Case]:
     """The core first."""
-    core = [Case("gpt4096", moved) for moved in ("up", "up,qkv", "all")]
-    more = [Case("gpt4096", "input", "recompute", 1)]
-    wide = [Case(m, moved, "keep", 2) for m in MODELS if m != "gpt4096" for moved in MOVED]
-    return [*core, *more, *wide]
+    return [Case(model, tier=0 if model == "gpt4096" else 2) for model in MODELS]

@@ -13,10 +13,12 @@ from harness import programs as harness
 from jaxdirect import offload
 
 from . import model
-from .cases import Case
+from .cases import MOVES, RIVALS, Case, Move
+from .report import JAX, KEEP, OURS, RECOMPUTE
 
-OURS = "jaxdirect"
 SYNC_S = 0.0  # every step is waited for
+LIMIT_S = 240
+RIVALS_EVERY = 4  # rounds
 
 Wrap = Callable[[model.Block], model.Block]
 
@@ -36,20 +38,31 @@ class Context:
         return name not in self.without and (not self.again or name in self.again)
 
 
-def contenders(case: Case) -> Iterator[tuple[str, Wrap]]:
-    """Ours, and the same step without moving, with all computed again, and by JAX's offload."""
-    stay = [n for n in model.NAMES if n not in case.names] if case.rest == "keep" else []
-    policy = offload.Policy(host=case.names, keep=stay)
-    save = jax.checkpoint_policies.save_only_these_names
+def by_jax(policy: Any) -> Wrap:
+    """Layers by `jax.checkpoint`."""
+    return lambda block: jax.checkpoint(block, policy=policy, prevent_cse=False)
 
-    def by_jax(policy: Any) -> Wrap:
-        return lambda block: jax.checkpoint(block, policy=policy, prevent_cse=False)
 
-    yield "keep", by_jax(save(*model.NAMES))
-    yield "same_names", by_jax(save(*stay, *case.names))
-    yield OURS, lambda block: offload.checkpoint(block, policy, prevent_cse=False)
-    yield "recompute", by_jax(None)
-    yield "jax_offload", by_jax(offload.jax_policy(policy))
+def by_ours(policy: offload.Policy) -> Wrap:
+    """Layers by `offload.checkpoint`."""
+    return lambda block: offload.checkpoint(block, policy, prevent_cse=False)
+
+
+def saving(*names: str) -> Wrap:
+    """Layers that save some names on the device."""
+    return by_jax(jax.checkpoint_policies.save_only_these_names(*names))
+
+
+def contenders() -> Iterator[tuple[str, Wrap, Move | None]]:
+    """All kept, all computed again, ours, and the same names by JAX's offload."""
+    yield KEEP, saving(*model.NAMES), None
+    yield RECOMPUTE, by_jax(None), None
+    for name, move in MOVES.items():
+        policy = offload.Policy(host=move.names, keep=move.kept)
+        yield f"{OURS} {name}", by_ours(policy), move
+    for name in RIVALS:
+        policy = offload.Policy(host=MOVES[name].names, keep=MOVES[name].kept)
+        yield f"{JAX} {name}", by_jax(offload.jax_policy(policy)), None
 
 
 def measure(ctx: Context, case: Case) -> dict[str, Any]:
@@ -57,41 +70,61 @@ def measure(ctx: Context, case: Case) -> dict[str, Any]:
     config = model.SMALL if ctx.small else model.MODELS[case.model]
     params = model.init(config)
     inputs = [(params, model.tokens(config, seed)) for seed in (1, 2)]
-    ready = [
-        harness.Program(name, model.step(config, wrap), inputs)
-        for name, wrap in contenders(case)
-        if ctx.takes(name)
-    ]
-    harness.compile_all(ready)
-    offload.clear()
-    before = offload.stats()
-    estimates = harness.estimates(ready)
-    harness.time_all(ready, estimates, count=ctx.rounds or 20, sync_s=SYNC_S, limit_s=120)
-    pools = {k: v - before[k] for k, v in offload.stats().items() if k.endswith("_bytes")}
-    found = {p.name: p for p in ready if not p.failed()}
-    record = {
+    moves, ready = {}, []
+    for name, wrap, move in contenders():
+        if ctx.takes(name):
+            moves[name] = move
+            every = RIVALS_EVERY if name.startswith(JAX) and not ctx.small else 1
+            ready.append(harness.Program(name, model.step(config, wrap), inputs, every=every))
+    compile_in_turn(ready)
+    for program in ready:
+        if (move := moves[program.name]) is not None and not program.failed():
+            harness.guarded(program, lambda p=program, m=move: _look(config, p, m, ready))
+    harness.time_all(
+        ready,
+        harness.estimates(ready),
+        count=ctx.rounds or 20,
+        sync_s=SYNC_S,
+        limit_s=LIMIT_S,
+        # Each meets the clocks of its own load: a GPU that waits for copies cools.
+        before=lambda contender: contender.run(0),
+    )
+    for program in ready:
+        program.drop()
+    return {
         "value_bytes": {
             name: 2 * width * config.hidden * config.batch * config.steps * config.layers
             for name, width in model.NAMES.items()
         },
-        "staging_bytes": offload.stats()["staging_bytes"],
-        "pools": pools,
-        "same_bits": _same_bits(found.get(OURS), found.get("same_names")),
         "contenders": {p.name: p.record for p in ready},
     }
+
+
+def compile_in_turn(ready: list[harness.Program]) -> None:
+    """One at a time, so that all meet the first one's choice of algorithms, and so its bits."""
     for program in ready:
-        program.drop()
-    return record
+        harness.compile_all([program])
 
 
-def _same_bits(one: harness.Program | None, other: harness.Program | None) -> bool | None:
-    """Whether both steps give the same parameters, all of them."""
-    if one is None or other is None:
-        return None
+def _look(
+    config: model.Config, program: harness.Program, move: Move, ready: list[harness.Program]
+) -> None:
+    """Notes what one step of ours takes beside JAX's memory, and whether its bits are right."""
+    offload.clear()
+    before = offload.stats()
+    got = jax.block_until_ready(program.call())
+    after = offload.stats()
+    program.record["moved_bytes"] = after["stored_bytes"] - before["stored_bytes"]
+    program.record["staging_bytes"] = after["staging_bytes"]
+    program.record["host_bytes"] = after["host_bytes"]
+    (keep,) = (p for p in ready if p.name == KEEP) if move.rest == "keep" else (None,)
+    if keep is None:
+        keep = harness.Program("saved", model.step(config, saving(*move.saved)), program.inputs)
+        compile_in_turn([keep])
+    program.record["same_bits"] = bool(_equal(got, keep.call()))
 
-    @jax.jit
-    def equal(a: Any, b: Any) -> jax.Array:
-        pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-        return jnp.stack([(x == y).all() for x, y in pairs]).all()
 
-    return bool(equal(one.call(), other.call()))
+@jax.jit
+def _equal(one: Any, other: Any) -> jax.Array:
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    return jnp.stack([(x == y).all() for x, y in pairs]).all()

@@ -59,6 +59,7 @@ Status Engine::clear_all() {
     Lock engine_lock(engine->mutex_);
     while (!engine->order_.empty()) engine->drop(engine->order_.front());
     engine->io_ended_.wait(engine_lock, [&] { return engine->abandoned_.empty(); });
+    JAXDIRECT_RETURN_IF_ERROR(engine->set_largest(0));
   }
   return SlabPool::instance().clear();
 }
@@ -88,13 +89,16 @@ Status Engine::place(StreamHandle stream, Ticket ticket, int64_t bytes, bool evi
   return Status::ok();
 }
 
+// The staging has room for two of the largest values. What is in it is in slabs too.
+Status Engine::set_largest(int64_t bytes) {
+  for (auto& [ticket, value] : values_) value.staged = false;
+  largest_ = bytes;
+  return bytes == 0 ? staging_.clear() : staging_.grow(2, bytes);
+}
+
 Status Engine::move_out(StreamHandle compute, Ticket ticket, Value* value, const std::byte* from) {
   if (value->bytes == 0) return Status::ok();
-  if (value->bytes > largest_) {
-    for (auto& [other, moved] : values_) moved.staged = false;
-    JAXDIRECT_RETURN_IF_ERROR(staging_.grow(2, value->bytes));
-    largest_ = value->bytes;
-  }
+  if (value->bytes > largest_) JAXDIRECT_RETURN_IF_ERROR(set_largest(value->bytes));
   bool placed = false;
   JAXDIRECT_RETURN_IF_ERROR(place(compute, ticket, value->bytes, /*evict=*/true, &placed));
   value->staged = true;

@@ -58,7 +58,7 @@ class Engine {
  public:
   static Engine& of(int64_t device);
   static Stats all_stats();
-  // Drops the values of all devices and gives their slabs back.
+  // Drops the values of all devices and gives their slabs and staging back.
   static Status clear_all();
 
   // `same` is the value again, usually in the same place.
@@ -90,6 +90,7 @@ class Engine {
 
   Status begin(int64_t run);
   Status place(StreamHandle stream, Ticket ticket, int64_t bytes, bool evict, bool* placed);
+  Status set_largest(int64_t bytes);
   Status move_out(StreamHandle compute, Ticket ticket, Value* value, const std::byte* from);
   Status move_in(StreamHandle compute, Ticket ticket, Value* value, std::byte* to);
   Status prefetch(int64_t run);

@@ -22,6 +22,14 @@ void append_running(const std::vector<EventRef>& from, std::vector<EventRef>* to
 Status Staging::grow(int64_t values, int64_t bytes) {
   bytes = values * round_up(bytes, kAlignment);
   if (bytes <= bytes_) return Status::ok();
+  JAXDIRECT_RETURN_IF_ERROR(clear());
+  JAXDIRECT_RETURN_IF_ERROR(allocate_staging(bytes, &data_));
+  bytes_ = bytes;
+  regions_[0].bytes = bytes;
+  return Status::ok();
+}
+
+Status Staging::clear() {
   for (const auto& [begin, region] : regions_) {
     for (const EventRef& event : region.users) JAXDIRECT_RETURN_IF_ERROR(synchronize(event));
   }
@@ -30,9 +38,6 @@ Status Staging::grow(int64_t values, int64_t bytes) {
   if (data_ != nullptr) free_staging(data_);
   data_ = nullptr;
   bytes_ = 0;
-  JAXDIRECT_RETURN_IF_ERROR(allocate_staging(bytes, &data_));
-  bytes_ = bytes;
-  regions_[0].bytes = bytes;
   return Status::ok();
 }
 

@@ -17,9 +17,11 @@ namespace jaxdirect::offload {
 // for several threads: its owner has a lock.
 class Staging {
  public:
-  // Room for so many values of that size at least. Growing waits for all copies; no region has an
-  // owner afterwards.
+  // Room for so many values of that size at least. Growing waits for all copies, as clearing does;
+  // no region has an owner afterwards.
   Status grow(int64_t values, int64_t bytes);
+  // Gives the memory back.
+  Status clear();
 
   // A free region for a value. With `evict` those of the oldest values are taken where there is
   // none; their tickets are added to `*evicted`. False if there is no room.

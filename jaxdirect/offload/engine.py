@@ -70,7 +70,7 @@ def stats() -> dict[str, int]:
 
 
 def clear() -> None:
-    """Drops every waiting value and gives the cache's free host memory back.
+    """Drops every waiting value and gives the cache's memory back, the device's and the host's.
 
     For values that no backward pass will ask for, as after an exception. A program that is still
     running loses its values, and says so.
@@ -78,7 +78,7 @@ def clear() -> None:
     Example:
         >>> from jaxdirect import offload
         >>> offload.clear()
-        >>> offload.stats()["host_bytes"]
-        0
+        >>> offload.stats()["host_bytes"], offload.stats()["staging_bytes"]
+        (0, 0)
     """
     _ffi.require(_compat.default_platform(), "offload.clear").offload_clear()

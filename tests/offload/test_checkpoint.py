@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import warnings
 
 import jax
@@ -55,13 +56,16 @@ def test_unrolled_loops(unroll, prevent_cse):
 def test_nothing_falls_back_to_recomputing_all():
     params, x = make()
 
-    def flops(block):
+    def products(block):
         step = jax.jit(jax.grad(loss(block), (0, 1)))
-        return step.lower(params, x).compile().cost_analysis()["flops"]
+        text = step.lower(params, x).compile().as_text()
+        return len(re.findall(r"\bdot\(|custom_call_target=\"__cublas", text))
 
-    ours = flops(offload.checkpoint(layer, offload.Policy(host=["input", "up", "nested"])))
-    kept, all_again = flops(saved(layer, "input", "up", "nested")), flops(jax.checkpoint(layer))
-    assert ours <= kept * 1.01 < all_again
+    ours = products(offload.checkpoint(layer, offload.Policy(host=["input", "up", "nested"])))
+    kept, all_again = (
+        products(block) for block in (saved(layer, "input", "up", "nested"), jax.checkpoint(layer))
+    )
+    assert ours == kept < all_again
 
 
 def test_what_is_kept_is_not_stored():
