@@ -16,7 +16,7 @@ from . import model
 from .cases import MOVES, RIVALS, Case, Move
 from .report import JAX, KEEP, OURS, RECOMPUTE
 
-SYNC_S = 0.0  # every step is waited for
+SYNC_S = 0.8  # several short steps in a row
 LIMIT_S = 240
 RIVALS_EVERY = 4  # rounds
 

@@ -5,10 +5,16 @@
 #include <memory>
 #include <utility>
 
+#include "common/integers.h"
+
 namespace jaxdirect::offload {
 namespace {
 
 std::atomic<Ticket> next_ticket{1};
+
+size_t pieces_of(int64_t bytes, int64_t chunk_bytes) {
+  return static_cast<size_t>(ceil_div(bytes, chunk_bytes));
+}
 
 struct Engines {
   std::mutex mutex;
@@ -29,6 +35,16 @@ void Stats::add(const Stats& other) {
   dropped += other.dropped, waiting += other.waiting;
   disk_waits += other.disk_waits;
   staging_bytes += other.staging_bytes;
+}
+
+bool Engine::Value::is_staged() const {
+  return std::all_of(pieces.begin(), pieces.end(), [](const Staged& p) { return p.chunk >= 0; });
+}
+
+// Where a piece begins in its value, and how long it is.
+std::pair<int64_t, int64_t> Engine::extent_of(const Value& value, size_t index) const {
+  const int64_t begin = static_cast<int64_t>(index) * staging_.chunk_bytes();
+  return {begin, std::min(staging_.chunk_bytes(), value.bytes - begin)};
 }
 
 Engine& Engine::of(int64_t device) {
@@ -77,41 +93,50 @@ Status Engine::begin(int64_t run) {
   return Status::ok();
 }
 
-// Finds a place in the staging, which `stream` may write to when what it has been given is done.
-Status Engine::place(StreamHandle stream, Ticket ticket, int64_t bytes, bool evict, bool* placed) {
-  std::vector<Ticket> evicted;
-  *placed = staging_.take(bytes, ticket, evict, &evicted);
-  for (const Ticket other : evicted) values_.at(other).staged = false;
-  if (!*placed) return Status::ok();
-  for (const EventRef& user : staging_.users(ticket)) {
-    JAXDIRECT_RETURN_IF_ERROR(wait(stream, user));
+// The staging has room for two of the largest values. What is in it is in slabs too.
+Status Engine::set_largest(int64_t bytes) {
+  largest_ = 0;
+  const Status status = staging_.resize(bytes);
+  for (auto& [ticket, value] : values_) {
+    value.pieces.assign(pieces_of(value.bytes, staging_.chunk_bytes()), {});
   }
+  if (status.is_ok()) largest_ = bytes;
+  return status;
+}
+
+// A chunk that `stream` may write to when what it has been given is done; -1 if there is none. With
+// `evict` that is the oldest one's, which is in its slab too.
+Status Engine::take_chunk(StreamHandle stream, Staging::Piece piece, bool evict, int* chunk) {
+  *chunk = staging_.take(piece);
+  if (*chunk < 0 && evict) {
+    const Staging::Piece oldest = *staging_.oldest();
+    staging_.give(std::exchange(values_.at(oldest.ticket).pieces[oldest.index], {}).chunk);
+    *chunk = staging_.take(piece);
+  }
+  if (*chunk < 0) return Status::ok();
+  std::vector<EventRef>& users = staging_.users(*chunk);
+  for (const EventRef& user : users) JAXDIRECT_RETURN_IF_ERROR(wait(stream, user));
+  users.clear();
   return Status::ok();
 }
 
-// The staging has room for two of the largest values. What is in it is in slabs too.
-Status Engine::set_largest(int64_t bytes) {
-  for (auto& [ticket, value] : values_) value.staged = false;
-  largest_ = bytes;
-  return bytes == 0 ? staging_.clear() : staging_.grow(2, bytes);
-}
-
 Status Engine::move_out(StreamHandle compute, Ticket ticket, Value* value, const std::byte* from) {
-  if (value->bytes == 0) return Status::ok();
   if (value->bytes > largest_) JAXDIRECT_RETURN_IF_ERROR(set_largest(value->bytes));
-  bool placed = false;
-  JAXDIRECT_RETURN_IF_ERROR(place(compute, ticket, value->bytes, /*evict=*/true, &placed));
-  value->staged = true;
-  std::byte* const staged = staging_.at(ticket);
-  JAXDIRECT_RETURN_IF_ERROR(copy(compute, staged, from, value->bytes));
-  EventRef arrived, left;
-  JAXDIRECT_RETURN_IF_ERROR(record(compute, &arrived));
-  JAXDIRECT_RETURN_IF_ERROR(wait(out_, arrived));
+  value->pieces.resize(pieces_of(value->bytes, staging_.chunk_bytes()));
   JAXDIRECT_RETURN_IF_ERROR(wait(out_, value->slab.used));
-  JAXDIRECT_RETURN_IF_ERROR(copy(out_, value->slab.data, staged, value->bytes));
-  JAXDIRECT_RETURN_IF_ERROR(record(out_, &left));
-  staging_.add_user(ticket, left);
-  value->slab.used = std::move(left);
+  for (size_t i = 0; i < value->pieces.size(); ++i) {
+    const auto [begin, bytes] = extent_of(*value, i);
+    int& chunk = value->pieces[i].chunk;
+    JAXDIRECT_RETURN_IF_ERROR(take_chunk(compute, {ticket, i}, /*evict=*/true, &chunk));
+    EventRef arrived, left;
+    JAXDIRECT_RETURN_IF_ERROR(copy(compute, staging_.at(chunk), from + begin, bytes));
+    JAXDIRECT_RETURN_IF_ERROR(record(compute, &arrived));
+    JAXDIRECT_RETURN_IF_ERROR(wait(out_, arrived));
+    JAXDIRECT_RETURN_IF_ERROR(copy(out_, value->slab.data + begin, staging_.at(chunk), bytes));
+    JAXDIRECT_RETURN_IF_ERROR(record(out_, &left));
+    staging_.users(chunk).push_back(left);
+    value->slab.used = std::move(left);
+  }
   return Status::ok();
 }
 
@@ -141,29 +166,59 @@ Status Engine::store(StreamHandle compute, const Call& call, std::span<const std
   return Status::ok();
 }
 
-Status Engine::move_in(StreamHandle compute, Ticket ticket, Value* value, std::byte* to) {
-  EventRef done;
-  if (value->staged) {
-    // What left it for the staging on this stream is there; what comes back on ours may not be.
-    if (value->again) {
-      for (const EventRef& user : staging_.users(ticket)) {
-        JAXDIRECT_RETURN_IF_ERROR(wait(compute, user));
-      }
-    }
-    JAXDIRECT_RETURN_IF_ERROR(copy(compute, to, staging_.at(ticket), value->bytes));
-    JAXDIRECT_RETURN_IF_ERROR(record(compute, &done));
-    staging_.add_user(ticket, std::move(done));
-    ++(value->again ? stats_.prefetched : stats_.forwarded);
-    return Status::ok();
-  }
-  EventRef ready;  // the result's memory
+// Copies a piece from its slab into a free chunk, if there is one.
+Status Engine::bring_piece(Ticket ticket, Value* value, size_t index, bool* brought) {
+  int chunk = -1;
+  JAXDIRECT_RETURN_IF_ERROR(take_chunk(in_, {ticket, index}, /*evict=*/false, &chunk));
+  *brought = chunk >= 0;
+  if (!*brought) return Status::ok();
+  const auto [begin, bytes] = extent_of(*value, index);
+  EventRef arrived;
+  JAXDIRECT_RETURN_IF_ERROR(wait(in_, value->slab.used));
+  JAXDIRECT_RETURN_IF_ERROR(copy(in_, staging_.at(chunk), value->slab.data + begin, bytes));
+  JAXDIRECT_RETURN_IF_ERROR(record(in_, &arrived));
+  staging_.users(chunk).push_back(arrived);
+  value->slab.used = arrived;
+  value->pieces[index] = {chunk, std::move(arrived)};
+  return Status::ok();
+}
+
+// Copies a piece from its slab to where it goes, which `compute` gives only when it is here.
+Status Engine::bring_past_staging(StreamHandle compute, Value* value, size_t index, std::byte* to) {
+  const auto [begin, bytes] = extent_of(*value, index);
+  EventRef ready, done;
   JAXDIRECT_RETURN_IF_ERROR(record(compute, &ready));
   JAXDIRECT_RETURN_IF_ERROR(wait(in_, ready));
   JAXDIRECT_RETURN_IF_ERROR(wait(in_, value->slab.used));
-  JAXDIRECT_RETURN_IF_ERROR(copy(in_, to, value->slab.data, value->bytes));
+  JAXDIRECT_RETURN_IF_ERROR(copy(in_, to + begin, value->slab.data + begin, bytes));
   JAXDIRECT_RETURN_IF_ERROR(record(in_, &done));
   JAXDIRECT_RETURN_IF_ERROR(wait(compute, done));
   value->slab.used = std::move(done);
+  return Status::ok();
+}
+
+Status Engine::move_in(StreamHandle compute, Ticket ticket, Value* value, std::byte* to) {
+  bool forwarded = true, in_time = true;
+  for (size_t i = 0; i < value->pieces.size(); ++i) {
+    Staged& piece = value->pieces[i];
+    bool is_staged = piece.chunk >= 0;
+    in_time &= is_staged;
+    if (!is_staged) JAXDIRECT_RETURN_IF_ERROR(bring_piece(ticket, value, i, &is_staged));
+    if (!is_staged) {
+      JAXDIRECT_RETURN_IF_ERROR(bring_past_staging(compute, value, i, to));
+      continue;
+    }
+    // What the program itself put there is there.
+    forwarded &= piece.arrived == nullptr;
+    JAXDIRECT_RETURN_IF_ERROR(wait(compute, piece.arrived));
+    const auto [begin, bytes] = extent_of(*value, i);
+    EventRef done;
+    JAXDIRECT_RETURN_IF_ERROR(copy(compute, to + begin, staging_.at(piece.chunk), bytes));
+    JAXDIRECT_RETURN_IF_ERROR(record(compute, &done));
+    staging_.users(piece.chunk).push_back(std::move(done));
+    staging_.give(std::exchange(piece, {}).chunk);
+  }
+  if (in_time) ++(forwarded ? stats_.forwarded : stats_.prefetched);
   return Status::ok();
 }
 
@@ -207,31 +262,26 @@ Status Engine::prefetch(int64_t run) {
   bool has_room = true;
   for (auto next = values_.rbegin(); next != values_.rend(); ++next) {
     auto& [ticket, value] = *next;
-    if (value.run != run || value.staged || value.bytes == 0) continue;
+    if (value.run != run || value.is_staged()) continue;
     if (value.home == Home::kDisk && value.error.is_ok()) {
       const bool is_enough = reading_bytes_ > 0 && reading_bytes_ + value.bytes > staging_.bytes();
       if (is_enough || !begin_read(ticket, &value).is_ok()) return Status::ok();
     }
     if (value.slab.data == nullptr || value.home == Home::kReading) continue;
-    if (has_room) {
-      JAXDIRECT_RETURN_IF_ERROR(place(in_, ticket, value.bytes, /*evict=*/false, &has_room));
+    for (size_t i = 0; has_room && i < value.pieces.size(); ++i) {
+      if (value.pieces[i].chunk >= 0) continue;
+      JAXDIRECT_RETURN_IF_ERROR(bring_piece(ticket, &value, i, &has_room));
     }
-    if (!has_room) continue;
-    value.staged = value.again = true;
-    EventRef arrived;
-    JAXDIRECT_RETURN_IF_ERROR(wait(in_, value.slab.used));
-    JAXDIRECT_RETURN_IF_ERROR(copy(in_, staging_.at(ticket), value.slab.data, value.bytes));
-    JAXDIRECT_RETURN_IF_ERROR(record(in_, &arrived));
-    staging_.add_user(ticket, arrived);
-    value.slab.used = std::move(arrived);
   }
   return Status::ok();
 }
 
-// The value has been copied or is given up. Its slab and its region know what still uses them.
+// The value has been copied or is given up. Its slab and its chunks know what still uses them.
 void Engine::forget(Ticket ticket) {
   const auto found = values_.find(ticket);
-  if (found->second.staged) staging_.release(ticket);
+  for (const Staged& piece : found->second.pieces) {
+    if (piece.chunk >= 0) staging_.give(piece.chunk);
+  }
   abandon(ticket, &found->second);
   values_.erase(found);
 }

@@ -6,11 +6,11 @@
 //   store:  buffer -> staging (on the program's stream) -> slab on the host (a stream of ours)
 //   fetch:  staging -> buffer, if it is still or again there; else slab -> buffer
 //
-// After each fetch the newest of the values that wait are copied from their slabs into what is free
-// of the staging: they are what the backward pass asks for next. A value has a ticket, a number
-// that is never used twice. Values of one execution and one place of the program (a site) come back
-// in the opposite order, the newest first; the program's data orders the calls so, and the ticket
-// that comes with a fetch is compared.
+// Values move by pieces. After each fetch the newest of those that wait are copied from their slabs
+// into what is free of the staging: they are what the backward pass asks for next. A value has a
+// ticket, a number that is never used twice. Values of one execution and one place of the program
+// (a site) come back in the opposite order, the newest first; the program's data orders the calls
+// so, and the ticket that comes with a fetch is compared.
 //
 // Values of the disk tier go on from their slabs to files, by threads of their own, and come back
 // into slabs when the values before them in the backward pass are fetched. A call waits for the
@@ -23,6 +23,7 @@
 #include <memory>
 #include <mutex>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "common/status.h"
@@ -76,23 +77,33 @@ class Engine {
   // is the thread's too.
   enum class Home { kSlab, kWriting, kDisk, kReading };
 
+  struct Staged {
+    int chunk = -1;
+    EventRef arrived;  // from the slab; empty: it is there since the program stored it
+  };
+
   struct Value {
     int64_t run = 0, site = 0, bytes = 0;
     Slab slab;
-    bool staged = false, again = false;  // in the staging, from its slab
+    std::vector<Staged> pieces;  // in the staging, or -1
     Home home = Home::kSlab;
     std::shared_ptr<Disk> disk;
     Extent extent;
     Status error = Status::ok();  // of the disk
+
+    bool is_staged() const;  // all of it
   };
   using Lock = std::unique_lock<std::mutex>;
   using Sites = std::map<int64_t, std::vector<Ticket>>;
 
   Status begin(int64_t run);
-  Status place(StreamHandle stream, Ticket ticket, int64_t bytes, bool evict, bool* placed);
   Status set_largest(int64_t bytes);
+  Status take_chunk(StreamHandle stream, Staging::Piece piece, bool evict, int* chunk);
   Status move_out(StreamHandle compute, Ticket ticket, Value* value, const std::byte* from);
   Status move_in(StreamHandle compute, Ticket ticket, Value* value, std::byte* to);
+  Status bring_piece(Ticket ticket, Value* value, size_t index, bool* brought);
+  Status bring_past_staging(StreamHandle compute, Value* value, size_t index, std::byte* to);
+  std::pair<int64_t, int64_t> extent_of(const Value& value, size_t index) const;
   Status prefetch(int64_t run);
   void forget(Ticket ticket);
 

@@ -82,7 +82,7 @@ Status Engine::bring_back(Lock& lock, Ticket ticket) {
     }
     Value& value = found->second;
     if (!value.error.is_ok()) return value.error;
-    if (value.staged || value.bytes == 0) return Status::ok();
+    if (value.is_staged()) return Status::ok();
     if (value.home == Home::kDisk) JAXDIRECT_RETURN_IF_ERROR(begin_read(ticket, &value));
     if (value.home != Home::kReading) return Status::ok();
     stats_.disk_waits += !std::exchange(waited, true);

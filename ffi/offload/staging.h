@@ -4,8 +4,10 @@
 // operand's memory again as soon as a handler returns, and gives a result's memory only then; what
 // is slower than that waits here.
 
+#include <cstddef>
 #include <cstdint>
-#include <map>
+#include <deque>
+#include <list>
 #include <vector>
 
 #include "common/status.h"
@@ -13,43 +15,45 @@
 
 namespace jaxdirect::offload {
 
-// Regions of one piece of memory; each belongs to the value with its ticket, or is free. Not safe
-// for several threads: its owner has a lock.
+// One piece of memory in chunks of the same size, which hold pieces of values. Pieces come and go
+// one by one, so that copies from and to the host go on wherever a chunk is free. Not safe for
+// several threads: its owner has a lock.
 class Staging {
  public:
-  // Room for so many values of that size at least. Growing waits for all copies, as clearing does;
-  // no region has an owner afterwards.
-  Status grow(int64_t values, int64_t bytes);
-  // Gives the memory back.
-  Status clear();
+  // Which piece of which value.
+  struct Piece {
+    Ticket ticket = 0;
+    size_t index = 0;
+  };
 
-  // A free region for a value. With `evict` those of the oldest values are taken where there is
-  // none; their tickets are added to `*evicted`. False if there is no room.
-  bool take(int64_t bytes, Ticket owner, bool evict, std::vector<Ticket>* evicted);
+  // Room for two values of that size, eight chunks each; none for 0. Waits for all copies; no chunk
+  // has an owner afterwards.
+  Status resize(int64_t value_bytes);
 
-  std::byte* at(Ticket owner) const;
-  // What must have passed before others write to the owner's region.
-  const std::vector<EventRef>& users(Ticket owner) const;
-  void add_user(Ticket owner, EventRef event);
-  void release(Ticket owner);
+  int64_t bytes() const { return static_cast<int64_t>(chunks_.size()) * chunk_bytes_; }
+  int64_t chunk_bytes() const { return chunk_bytes_; }
 
-  int64_t bytes() const { return bytes_; }
+  // The chunk that has been free longest, or -1.
+  int take(Piece owner);
+  // Whose chunk was taken first; nullptr if all are free.
+  const Piece* oldest() const { return owners_.empty() ? nullptr : &owners_.front(); }
+  void give(int chunk);
+
+  std::byte* at(int chunk) const { return data_ + chunk * chunk_bytes_; }
+  // What must have passed before the chunk is written again.
+  std::vector<EventRef>& users(int chunk) { return chunks_[static_cast<size_t>(chunk)].users; }
 
  private:
-  struct Region {
-    int64_t bytes = 0;
-    Ticket owner = 0;  // 0: free
+  struct Chunk {
     std::vector<EventRef> users;
+    std::list<Piece>::iterator owner;
   };
-  using Regions = std::map<int64_t, Region>;  // by where they begin
-
-  Regions::iterator best_free(int64_t bytes);
-  void free(Regions::iterator region);
 
   std::byte* data_ = nullptr;
-  int64_t bytes_ = 0;
-  Regions regions_;
-  std::map<Ticket, int64_t> owners_;  // where each one's region begins
+  int64_t chunk_bytes_ = 1;
+  std::vector<Chunk> chunks_;
+  std::deque<int> free_;
+  std::list<Piece> owners_;
 };
 
 }  // namespace jaxdirect::offload
