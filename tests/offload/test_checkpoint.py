@@ -17,6 +17,7 @@ from offload_layers import (
     assert_close,
     assert_same_bits,
     gradients,
+    jit,
     layer,
     loss,
     make,
@@ -57,7 +58,7 @@ def test_nothing_falls_back_to_recomputing_all():
     params, x = make()
 
     def products(block):
-        step = jax.jit(jax.grad(loss(block), (0, 1)))
+        step = jit(jax.grad(loss(block), (0, 1)))
         text = step.lower(params, x).compile().as_text()
         return len(re.findall(r"\bdot\(|custom_call_target=\"__cublas", text))
 
@@ -92,7 +93,7 @@ def test_bare_layers_and_one_used_twice():
 
     ours, theirs = offload.checkpoint(layer, offload.Policy(host=["up"])), saved(layer, "up")
     got, want = (
-        jax.jit(jax.grad(functools.partial(twice, b)))((first, second), x) for b in (ours, theirs)
+        jit(jax.grad(functools.partial(twice, b)))((first, second), x) for b in (ours, theirs)
     )
     assert_same_bits(got, want)
 
@@ -106,7 +107,7 @@ def test_layers_close_over_arrays():
             block = wrap(lambda p, x: layer(p, x * scale))
             return loss(block)(params, x)
 
-        return jax.jit(jax.grad(run, (0, 1)))(scale, params, x)
+        return jit(jax.grad(run, (0, 1)))(scale, params, x)
 
     got = both(lambda block: offload.checkpoint(block, offload.Policy(host=["up"])))
     assert_close(got, both(lambda block: saved(block, "up")))
@@ -127,7 +128,7 @@ def test_static_arguments_keywords_and_trees():
 
     for kind in ("sin", "cos"):
         got, want = (
-            jax.jit(jax.grad(functools.partial(run, b, kind)))(params, x) for b in (ours, block)
+            jit(jax.grad(functools.partial(run, b, kind)))(params, x) for b in (ours, block)
         )
         assert_same_bits(got, want)
     assert ours(params, "sin", {"a": x, "n": jnp.int32(2)}, power=3, flag=False)["count"] == 3
@@ -138,7 +139,7 @@ def test_vmap_outside_and_inside():
     xs = jnp.stack([x, 2 * x, 3 * x])
     ours, theirs = offload.checkpoint(layer, offload.Policy(host=["up"])), saved(layer, "up")
     got, want = (
-        jax.jit(jax.vmap(jax.grad(loss(block)), in_axes=(None, 0)))(params, xs)
+        jit(jax.vmap(jax.grad(loss(block)), in_axes=(None, 0)))(params, xs)
         for block in (ours, theirs)
     )
     assert_close(got, want)
@@ -159,7 +160,7 @@ def test_gradients_are_accumulated_over_micro_batches():
         return jax.lax.scan(step, jax.tree.map(jnp.zeros_like, params), xs)[0]
 
     ours, theirs = offload.checkpoint(layer, offload.Policy(host=["up"])), saved(layer, "up")
-    got, want = (jax.jit(functools.partial(total, b))(params, xs) for b in (ours, theirs))
+    got, want = (jit(functools.partial(total, b))(params, xs) for b in (ours, theirs))
     assert_same_bits(got, want)
 
 
@@ -174,15 +175,15 @@ def test_nested_scans():
         return (jax.lax.scan(outer, x, params)[0] ** 2).sum()
 
     ours, theirs = offload.checkpoint(layer, offload.Policy(host=["up"])), saved(layer, "up")
-    got, want = (jax.jit(jax.grad(functools.partial(run, b)))(deep, x) for b in (ours, theirs))
+    got, want = (jit(jax.grad(functools.partial(run, b)))(deep, x) for b in (ours, theirs))
     assert_same_bits(got, want)
 
 
 def test_inside_another_checkpoint():
     params, x = make()
     ours = offload.checkpoint(layer, offload.Policy(host=["up"]))
-    got = jax.jit(jax.grad(jax.checkpoint(loss(ours))))(params, x)
-    assert_same_bits(got, jax.jit(jax.grad(loss(saved(layer, "up"))))(params, x))
+    got = jit(jax.grad(jax.checkpoint(loss(ours))))(params, x)
+    assert_same_bits(got, jit(jax.grad(loss(saved(layer, "up"))))(params, x))
 
 
 def test_each_device_of_a_shard_map_has_its_own_values():
@@ -196,7 +197,7 @@ def test_each_device_of_a_shard_map_has_its_own_values():
             return jax.lax.psum(jax.grad(loss(block))(params, x), "data")
 
         run = jax.shard_map(local, mesh=mesh, in_specs=(whole, data), out_specs=whole)
-        return jax.block_until_ready(jax.jit(run)(params, xs))
+        return jax.block_until_ready(jit(run)(params, xs))
 
     before = offload.stats()["stored"]
     got = step(offload.checkpoint(layer, offload.Policy(host=["up"])))
@@ -212,8 +213,7 @@ def test_random_keys_and_integers_pass_through():
     key, x = jax.random.key(0), jnp.arange(8.0)
     ours = offload.checkpoint(block, offload.Policy(host=["sin"]))
     got, want = (
-        jax.jit(jax.grad(lambda x, b=b: (b(key, x, jnp.int32(3)) ** 2).sum()))(x)
-        for b in (ours, block)
+        jit(jax.grad(lambda x, b=b: (b(key, x, jnp.int32(3)) ** 2).sum()))(x) for b in (ours, block)
     )
     assert_close(got, want)
 
@@ -221,7 +221,7 @@ def test_random_keys_and_integers_pass_through():
 def test_empty_arrays():
     policy = offload.Policy(host=["square"])
     ours = offload.checkpoint(lambda x: offload.name(x * x, "square") * x, policy)
-    assert jax.jit(jax.grad(lambda x: ours(x).sum()))(jnp.zeros((0, 3))).shape == (0, 3)
+    assert jit(jax.grad(lambda x: ours(x).sum()))(jnp.zeros((0, 3))).shape == (0, 3)
 
 
 def test_a_value_with_two_names_moves_once():
@@ -232,7 +232,7 @@ def test_a_value_with_two_names_moves_once():
     before = offload.stats()["stored"]
     ours = offload.checkpoint(block, offload.Policy(host=["one", "two"]))
     with pytest.warns(UserWarning, match="does not need 'one'"):
-        jax.block_until_ready(jax.jit(jax.grad(lambda x: ours(x).sum()))(jnp.ones(3)))
+        jax.block_until_ready(jit(jax.grad(lambda x: ours(x).sum()))(jnp.ones(3)))
     assert offload.stats()["stored"] - before == 1
 
 
@@ -240,7 +240,7 @@ def test_without_a_gradient_nothing_is_stored():
     params, x = make()
     before = offload.stats()["stored"]
     ours = offload.checkpoint(layer, offload.Policy(host=["up"]))
-    assert jax.jit(loss(ours))(params, x) == jax.jit(loss(layer))(params, x)
+    assert jit(loss(ours))(params, x) == jit(loss(layer))(params, x)
     assert offload.stats()["stored"] == before
 
 
@@ -257,8 +257,8 @@ def test_a_name_in_a_loop():
 
     ours = offload.checkpoint(block, offload.Policy(host=["deep"]))
     with pytest.warns(UserWarning, match="'deep' names a value in a loop"):
-        got = jax.jit(jax.grad(lambda x: ours(x).sum()))(jnp.ones(3))
-    assert_same_bits(got, jax.jit(jax.grad(lambda x: block(x).sum()))(jnp.ones(3)))
+        got = jit(jax.grad(lambda x: ours(x).sum()))(jnp.ones(3))
+    assert_same_bits(got, jit(jax.grad(lambda x: block(x).sum()))(jnp.ones(3)))
 
 
 def test_a_name_that_the_backward_pass_does_not_need():

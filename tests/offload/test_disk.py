@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import jax
 import pytest
 from offload_layers import BATCH, DEPTH, WIDTH, assert_same_bits, gradients, layer, make
 
-from jaxdirect import offload
+from jaxdirect import _compat, _ffi, offload
 
 ours = offload.checkpoint(layer, offload.Policy(disk=["up"], keep=["nested"]))
 PAGE = 4096
@@ -152,29 +153,28 @@ def test_a_disk_that_does_not_write(folder):
 def test_a_file_that_is_shorter(folder):
     (descriptor,) = descriptors(folder)
     params, x = make()
+    # A callback's own default device is a CPU.
+    native = _ffi.require(_compat.default_platform(), "test")
 
-    def spoil(x):
-        return jax.pure_callback(lambda a: (truncate(descriptor), a)[1], x, x)
+    def truncate(x):
+        while native.offload_stats()["disk_written_bytes"] < DEPTH * PAGE:
+            time.sleep(0.01)
+        os.ftruncate(descriptor, 0)
+        return x
+
+    @jax.custom_vjp
+    def truncating(x):
+        return x
+
+    truncating.defvjp(lambda x: (jax.pure_callback(truncate, x, x), None), lambda _, bar: (bar,))
 
     def loss(params, x):
         x, _ = jax.lax.scan(lambda x, p: (ours(p, x), None), x, params)
-        return (spoiled(x) ** 2).sum()
+        return (truncating(x) ** 2).sum()
 
-    @jax.custom_vjp
-    def spoiled(x):
-        return x
-
-    spoiled.defvjp(lambda x: (spoil(x), None), lambda _, bar: (bar,))
     with pytest.raises(Exception, match=r"the file is shorter|reading"):
         jax.block_until_ready(jax.jit(jax.grad(loss))(params, x))
     offload.clear()
-
-
-def truncate(descriptor: int) -> None:
-    """Once all is written."""
-    while offload.stats()["disk_written_bytes"] < DEPTH * PAGE:
-        pass
-    os.ftruncate(descriptor, 0)
 
 
 def test_a_killed_process_leaves_nothing(tmp_path):
