@@ -32,11 +32,11 @@ class Move:
 
 MOVES = {
     "up": Move(("up",)),
-    "up,qkv": Move(("up", "qkv")),
+    "up+qkv": Move(("up", "qkv")),
     "all": Move(tuple(NAMES)),
     "input": Move(("input",), "recompute"),
 }
-RIVALS = ("up", "up,qkv", "all")  # those that JAX's own offload is measured with
+RIVALS = ("up", "up+qkv", "all")  # those that JAX's own offload is measured with
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,8 +24,8 @@ def test_a_whole_run(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stdout + run.stderr
     (record,) = json.loads(file.read_text())["cases"].values()
     found = record["contenders"]
-    moved = {"host up", "host up,qkv", "host all"}
-    assert set(found) == {"keep", "recompute", "jax up,qkv", *moved}
+    moved = {"host up", "host up+qkv", "host all"}
+    assert set(found) == {"keep", "recompute", "jax up+qkv", *moved}
     assert all(len(figures["rounds"]) == 4 for figures in found.values())
     assert found["host up"]["moved_bytes"] == record["value_bytes"]["up"]
     assert found["host all"]["moved_bytes"] == sum(record["value_bytes"].values())
