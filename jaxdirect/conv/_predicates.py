@@ -58,8 +58,22 @@ def few_channels(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
     return min(geometry.channels, geometry.out_channels) < 32
 
 
+def tiny(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    return geometry.flops < 1e8
+
+
 def small(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
-    return geometry.flops < 3e9
+    return geometry.flops < (1.5e9 if dtype.itemsize == 4 else 3e9)
+
+
+def small_and_accurate(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    return small(geometry, dtype, precision) and accurate(geometry, dtype, precision)
+
+
+def small_float32(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    """With enough in them for the GPU to be busy all the same."""
+    enough = geometry.flops >= 1.8e8
+    return small(geometry, dtype, precision) and dtype.itemsize == 4 and enough
 
 
 def accurate(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import jax
 import pytest
 
 from jaxdirect import offload
 from jaxdirect.offload import _tickets
+
+
+@pytest.fixture(autouse=True)
+def float32_products() -> Iterator[None]:
+    """A GPU would round operands as TF32, in one program otherwise than in another."""
+    with jax.default_matmul_precision("highest"):
+        yield
 
 
 @pytest.fixture(autouse=True)
