@@ -63,7 +63,7 @@ def tiny(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
 
 
 def small(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
-    return geometry.flops < (1.5e9 if dtype.itemsize == 4 else 3e9)
+    return geometry.flops < (1.5e9 if dtype.itemsize == 4 else 1.5e8)
 
 
 def small_and_accurate(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
