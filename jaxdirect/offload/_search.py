@@ -1,0 +1,234 @@
+"""Finding where named values should wait, by trials.
+
+Few policies can be compiled and fewer run. So all are predicted, the best predicted one is tried,
+and what was wrong about it corrects its neighbours: a policy's correction is that of the tried one
+which places the fewest bytes otherwise.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from jaxdirect.offload._cost import Rates
+from jaxdirect.offload._predict import MOVED, Places, Predictor
+from jaxdirect.offload._trace import Trace
+from jaxdirect.offload.policy import Policy
+
+MOST_TRIALS = 12
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A policy and what a step under it takes.
+
+    Attributes:
+        policy: a place for every name.
+        peak_bytes: of device memory, the staging included.
+        seconds: of a step.
+        is_compiled: whether the compiler has given the peak; else it is predicted.
+        is_timed: whether the seconds were measured; else they are predicted.
+        fits: whether the peak is within the budget.
+    """
+
+    policy: Policy
+    peak_bytes: int
+    seconds: float
+    is_compiled: bool
+    is_timed: bool
+    fits: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What a plan has to keep to.
+
+    Attributes:
+        budget: device bytes.
+        host: bytes of host memory for what waits, of all devices.
+        disk: whether values may go to disk.
+        moves: whether values may move at all.
+    """
+
+    budget: int
+    host: float = math.inf
+    disk: bool = False
+    moves: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """What was found of a candidate.
+
+    Attributes:
+        peak: device bytes, with the staging.
+        seconds: of a step; None if it was not run, infinite if it could not.
+        expected_peak, expected_seconds: before the trial; None of the two that the predictions
+            begin with.
+    """
+
+    peak: int
+    seconds: float | None
+    expected_peak: int | None = None
+    expected_seconds: float | None = None
+
+
+class Measures(Protocol):
+    """What a search asks; see `_measure.Steps`."""
+
+    def peak(self, policy: Policy) -> int: ...
+    def seconds(self, policy: Policy, needs: int) -> float | None: ...
+    def rates(self, value_bytes: int, disk: bool) -> Rates: ...
+
+
+class Search:
+    """The candidates of a step, what is known and what is expected of them.
+
+    Args:
+        trace: of the step.
+        steps: compiles and times.
+        limits: to keep to.
+        report: is told each trial in a sentence.
+    """
+
+    def __init__(
+        self, trace: Trace, steps: Measures, limits: Limits, report: Callable[[str], None]
+    ):
+        self.limits, self._steps, self._report = limits, steps, report
+        largest = max((b.largest for b in trace.bytes(frozenset()).values()), default=0)
+        self.model = Predictor(trace, steps.rates(largest, limits.disk))
+        self.trials: dict[Places, Trial] = {}
+        ends = self.model.keep, self.model.recompute
+        keep, recompute = [self.trials.get(end) or self._try(end) for end in ends]
+        self.known = list(self.model.candidates(limits.host, limits.moves, limits.disk))
+        self.model.calibrate((keep.peak, recompute.peak), (keep.seconds, recompute.seconds))
+
+    def run(self) -> Places:
+        """Tries candidates until none untried is expected to do better; returns the best.
+
+        Raises:
+            ValueError: none is within the budget.
+        """
+        untried = set(self.known)
+        still = [places for places in untried if not set(MOVED) & set(places)]
+        while len(self.trials) < MOST_TRIALS:
+            untried -= self.trials.keys()
+            chosen = self._next(untried)
+            if chosen is None:
+                break
+            self._try(chosen)
+            # What can be had without moving anything is measured too, not only believed.
+            other = min(filter(self._should_fit, still), key=self._order, default=None)
+            if other is not None and other not in self.trials:
+                self._try(other)
+        if (best := self.best()) is None:
+            raise ValueError(self._refusal())
+        return best
+
+    def best(self) -> Places | None:
+        """The fastest of those tried that are within the limits."""
+        return min(filter(self._may_be_chosen, self.trials), key=self._order, default=None)
+
+    def peak(self, places: Places) -> float:
+        """Device bytes, found or expected, staging included."""
+        if (trial := self.trials.get(places)) is not None:
+            return trial.peak
+        nearest = self._nearest(places, self.trials)
+        raw, error = self.model.peak(places), 0.0
+        if nearest is not None:
+            error = self.trials[nearest].peak - self.model.peak(nearest)
+        return raw + error
+
+    def seconds(self, places: Places) -> float:
+        """Of a step, measured or expected."""
+        trial = self.trials.get(places)
+        if trial is not None and trial.seconds is not None:
+            return trial.seconds
+        timed = {p: t.seconds for p, t in self.trials.items() if t.seconds not in (None, math.inf)}
+        nearest = self._nearest(places, timed)
+        raw, error = self.model.seconds(places), 0.0
+        if nearest is not None:
+            error = (timed[nearest] or 0.0) - self.model.seconds(nearest)
+        return raw + error
+
+    def candidate(self, places: Places) -> Candidate:
+        """All about one."""
+        trial, peak = self.trials.get(places), self.peak(places)
+        return Candidate(
+            policy=self.policy(places),
+            peak_bytes=int(peak),
+            seconds=self.seconds(places),
+            is_compiled=trial is not None,
+            is_timed=trial is not None and trial.seconds is not None,
+            fits=peak <= self.limits.budget,
+        )
+
+    def policy(self, places: Places) -> Policy:
+        """With every name listed."""
+        named = list(zip(self.model.names, places, strict=True))
+        return Policy(**{place: [n for n, p in named if p == place] for place in set(places)})
+
+    def _try(self, places: Places) -> Trial:
+        policy = self.policy(places)
+        expected = (int(self.peak(places)), self.seconds(places)) if len(self.trials) >= 2 else ()
+        peak = self._steps.peak(policy) + self.model.staging(places)
+        found = self.trials[places] = Trial(peak, self._steps.seconds(policy, peak), *expected)
+        time = "not run" if found.seconds is None else f"{found.seconds * 1e3:.2f} ms"
+        self._report(f"{describe(policy)}: {peak} bytes, {time}")
+        return found
+
+    def _next(self, untried: set[Places]) -> Places | None:
+        """What is expected to be fastest, or to be least where nothing is known to fit."""
+        best = self.best()
+        fitting = [places for places in untried if self._should_fit(places)]
+        if best is not None:
+            fitting = [places for places in fitting if self.seconds(places) < self.seconds(best)]
+        elif not fitting:
+            least = min((trial.peak for trial in self.trials.values()), default=math.inf)
+            smallest = min(untried, key=self.peak, default=None)
+            return smallest if smallest is not None and self.peak(smallest) < least else None
+        return min(fitting, key=self._order, default=None)
+
+    def _should_fit(self, places: Places) -> bool:
+        return self.peak(places) <= self.limits.budget
+
+    def _may_be_chosen(self, places: Places) -> bool:
+        runs = self.trials[places].seconds != math.inf
+        return (
+            runs and self._should_fit(places) and self.model.host_bytes(places) <= self.limits.host
+        )
+
+    def _order(self, places: Places) -> tuple[float, float, Places]:
+        return self.seconds(places), self.peak(places), places
+
+    def _nearest(self, places: Places, tried: Iterable[Places]) -> Places | None:
+        return min(
+            tried, key=lambda other: (self.model.distance(places, other), other), default=None
+        )
+
+    def _refusal(self) -> str:
+        peak, places = min((trial.peak, places) for places, trial in self.trials.items())
+        short = peak - self.limits.budget
+        return (
+            f"plan: no policy found needs {self.limits.budget} bytes or less; the least is {peak} "
+            f"bytes, with {describe(self.policy(places))}: the budget is {short} bytes short; "
+            "raise it, make the batch smaller or name more values"
+        )
+
+
+def describe(policy: Policy) -> str:
+    """A policy in a few words."""
+    places = ("keep", "host", "disk", "recompute")
+    parts = [f"{place} {', '.join(names)}" for place in places if (names := policy.names(place))]
+    return "; ".join(parts) if len(parts) > 1 else f"{parts[0].split()[0]} all"
+
+
+def pareto(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Those that no other one beats in memory without being slower, by rising peak."""
+    frontier: list[Candidate] = []
+    for one in sorted(candidates, key=lambda c: (c.peak_bytes, c.seconds)):
+        if not frontier or one.seconds < frontier[-1].seconds:
+            frontier.append(one)
+    return frontier
