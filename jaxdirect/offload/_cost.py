@@ -102,8 +102,8 @@ def clock(
     """
     base, full = work_seconds(kept, rates), work_seconds(again, rates)
     scale = 1.0
-    if keep is not None and recompute is not None and full > base:
-        scale = max(recompute - keep, 0.0) / (full - base)
+    if keep is not None and recompute is not None and full > base and recompute > keep:
+        scale = (recompute - keep) / (full - base)
     elif keep is not None:
         scale = keep / base
     elif recompute is not None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jaxdirect.offload._search import Candidate, describe, pareto
+from jaxdirect.offload._table import UNITS, size
 
 if TYPE_CHECKING:
     from jaxdirect.offload.plan import Plan
-
-_UNITS = (("GiB", 30), ("MiB", 20), ("KiB", 10))
 
 
 def draw(plan: Plan) -> Any:
@@ -20,7 +19,7 @@ def draw(plan: Plan) -> Any:
         raise ModuleNotFoundError(
             "plan.figure needs matplotlib; pip install 'jaxdirect[train]'"
         ) from error
-    unit, power = next((u for u in _UNITS if plan.keep.peak_bytes >= 1 << u[1]), _UNITS[-1])
+    unit, power = next((u for u in UNITS if plan.keep.peak_bytes >= 1 << u[1]), UNITS[-1])
 
     def place(c: Candidate) -> tuple[float, float]:
         return c.peak_bytes / (1 << power), c.seconds * 1e3
@@ -42,7 +41,9 @@ def draw(plan: Plan) -> Any:
             label = "measured" if is_timed else "predicted"
             axes.scatter(*zip(*some, strict=True), edgecolors="C0", label=label, zorder=2, **style)
     budget = plan.budget_bytes / (1 << power)
-    axes.axvline(budget, color="C3", ls="--", lw=1, label="budget", zorder=0)
+    axes.axvline(
+        budget, color="C3", ls="--", lw=1, label=f"budget {size(plan.budget_bytes)}", zorder=0
+    )
     axes.scatter(
         *place(plan.chosen), marker="*", s=220, color="C1", edgecolors="k", label="plan", zorder=3
     )

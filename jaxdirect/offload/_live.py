@@ -7,6 +7,7 @@ the question of which equations are needed, asked from the outputs backwards.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,14 +44,18 @@ class Live:
             eqn.outvars[0]: site(eqn) for eqn in jaxpr.eqns if _target(eqn) == _tickets.FETCH
         }
         live = {a for a, need in zip(jaxpr.outvars, wanted, strict=True) if need and _is(a)}
-        total = Work()
+        total, alive = Work(), _Alive(memory - {*jaxpr.constvars, *jaxpr.invars, *live})
         for eqn in reversed(jaxpr.eqns):
             outs = [out in live for out in eqn.outvars]
             has_inner = next(_work.inner(eqn), None) is not None
             if any(outs) or _target(eqn) == _tickets.STORE or has_inner or eqn.effects:
                 ins, work = self._equation(eqn, outs, memory, fetched)
                 total += work
-                live.update(a for a, need in zip(eqn.invars, ins, strict=True) if need and _is(a))
+                found = zip(eqn.invars, ins, strict=True)
+                needed = {a for a, need in found if need and isinstance(a, Var)}
+                live |= needed
+                alive.pass_by(eqn, needed, work.temporary)
+        total = dataclasses.replace(total, temporary=alive.most)
         return [var in live for var in jaxpr.invars], total
 
     def _equation(self, eqn: JaxprEqn, outs: list[bool], memory: Any, fetched: Any) -> Answer:
@@ -99,8 +104,34 @@ class Live:
         for branch in eqn.params["branches"]:
             ins, work = self(branch.jaxpr, outs)
             needed = [a or b for a, b in zip(needed, ins, strict=True)]
-            total = total.larger(work)
+            total = _larger(total, work)
         return [any(outs) or any(needed), *needed], total
+
+
+def _larger(one: Work, other: Work) -> Work:
+    """Work of the more expensive of two branches, with the names that only the other has."""
+    heavy, light = sorted((one, other), key=lambda work: (work.flops, work.bytes))[::-1]
+    known = {_tickets.name_of(number) for number in heavy.fetched}
+    more = {n: m for n, m in light.fetched.items() if _tickets.name_of(n) not in known}
+    stored = heavy.stored | light.stored
+    return dataclasses.replace(heavy, fetched=heavy.fetched | more, stored=stored)
+
+
+class _Alive:
+    """Bytes of values between their equation and the last that needs them, seen backwards."""
+
+    def __init__(self, counted: set[Var]):
+        self._counted, self._alive = counted, set()
+        self._bytes, self.most = 0, 0.0
+
+    def pass_by(self, eqn: JaxprEqn, needed: set[Var], temporary: float) -> None:
+        more = (needed & self._counted) - self._alive
+        self._alive |= more
+        self._bytes += sum(map(_work.size, more))
+        self.most = max(self.most, self._bytes + temporary)
+        made = self._alive & set(eqn.outvars)
+        self._alive -= made
+        self._bytes -= sum(map(_work.size, made))
 
 
 def site(eqn: JaxprEqn) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -12,11 +13,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxdirect import _compat
-from jaxdirect.offload import _tickets
+from jaxdirect.offload import _tickets, engine
 from jaxdirect.offload._cost import Rates
 from jaxdirect.offload._trace import quiet
 from jaxdirect.offload.policy import Policy
 
+_NO_ROOM = ("RESOURCE_EXHAUSTED", "host memory limited")
 _ROUNDS, _LEAST_ROUNDS, _ROUNDS_S = 15, 3, 2.0
 _PROBE_BYTES = 128 << 20
 _VALUES = 6  # of a round trip, of which the last two come back from the staging
@@ -41,7 +43,10 @@ class Steps:
         return sum(parts) - found.alias_size_in_bytes
 
     def seconds(self, policy: Policy, needs: int) -> float | None:
-        """Median seconds of a step; None where the device's memory is too small for it.
+        """Median seconds of a step.
+
+        None where the device's memory is too small for it, infinity where it failed for want of
+        memory on the device or on the host.
 
         Args:
             policy: the step's.
@@ -58,9 +63,10 @@ class Steps:
             while len(found) < _LEAST_ROUNDS or (len(found) < _ROUNDS and sum(found) < _ROUNDS_S):
                 found.append(self._run(compiled))
         except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
+            if not any(sign in str(error) for sign in _NO_ROOM):
                 raise
-            return None
+            engine.clear()  # what the step has stored, nobody comes for
+            return math.inf
         return statistics.median(found)
 
     def rates(self, value_bytes: int, disk: bool) -> Rates:
@@ -118,7 +124,7 @@ def _round_trip(place: str, value_bytes: int) -> float:
     def there_and_back(x: jax.Array) -> jax.Array:
         values = [x * i for i in range(_VALUES)]
         stored = [_tickets.store(v, s, place) for v, s in zip(values, sites, strict=True)]
-        anchor = sum(value[:1] for value, _ in stored)
+        anchor = jnp.stack([value[:1] for value, _ in stored]).sum(0)
         for (value, ticket), site in zip(stored[::-1], sites[::-1], strict=True):
             anchor = anchor + _tickets.fetch(ticket, value, anchor, site, place)[:1]
         return anchor

@@ -104,11 +104,15 @@ class Predictor:
         return self._known[places]
 
     def _peak(self, places: Places) -> float:
-        # As if every byte that is kept were one more than recomputation's.
         most, least = self._ends
-        whole = sum(size.waiting for size in self.sizes(self.keep).values())
+        own, low, high = map(self._held, (places, self.recompute, self.keep))
+        stretch = (most - least) / (high - low) if most > least and high > low else 1.0
+        return least + stretch * (own - low) + self.staging(places)
+
+    def _held(self, places: Places) -> float:
+        """Device bytes by the jaxpr: what it makes, and what is kept meanwhile."""
         kept = sum(size.waiting for _, size in self.placed(places, "keep"))
-        return least + max(0, most - least) * (kept / whole if whole else 0) + self.staging(places)
+        return self.trace.work(self._again(places)).temporary + kept
 
     def _seconds(self, places: Places) -> float:
         by_name = dict(zip(self.names, places, strict=True))

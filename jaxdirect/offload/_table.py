@@ -8,12 +8,12 @@ if TYPE_CHECKING:
     from jaxdirect.offload._search import Candidate
     from jaxdirect.offload.plan import Plan
 
-_UNITS = (("GiB", 30), ("MiB", 20), ("KiB", 10))
+UNITS = (("GiB", 30), ("MiB", 20), ("KiB", 10))
 
 
 def size(count: float) -> str:
     """Bytes in the unit that suits."""
-    for unit, power in _UNITS:
+    for unit, power in UNITS:
         if abs(count) >= 1 << power:
             return f"{count / (1 << power):.2f} {unit}"
     return f"{count:.0f} B"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import warnings
@@ -54,25 +55,31 @@ class Trace:
         self._jaxpr = jaxpr
         sites = dict.fromkeys(_tickets.name_of(number) for number in _sites(jaxpr))
         self.names = tuple(sites)
+        self._works: dict[frozenset[str], Work] = {}
+        self._bytes: dict[frozenset[str], dict[str, Bytes]] = {}
 
     @functools.cached_property
     def forward(self) -> Work:
         """Work before the backward pass: what the named values are computed from."""
         return self._count(Live(forward=True), False)
 
-    @functools.cache  # noqa: B019: lives as long as a call of `plan`
     def work(self, recomputed: frozenset[str]) -> Work:
         """Work of the whole step if these names are computed again."""
-        return self._count(Live(recomputed), True)
+        if recomputed not in self._works:
+            self._works[recomputed] = self._count(Live(recomputed), True)
+        return self._works[recomputed]
 
-    @functools.cache  # noqa: B019
     def bytes(self, recomputed: frozenset[str]) -> dict[str, Bytes]:
         """Of the other names those that the backward pass takes, with their bytes."""
+        if recomputed in self._bytes:
+            return self._bytes[recomputed]
         found: dict[str, Bytes] = {}
         for number, moves in self.work(recomputed).fetched.items():
             name = _tickets.name_of(number)
             found[name] = found.get(name, Bytes()) + _bytes(moves)
-        return {name: found[name] for name in self.names if name in found}
+        ordered = {name: found[name] for name in self.names if name in found}
+        self._bytes[recomputed] = ordered
+        return ordered
 
     def _count(self, live: Live, wanted: bool) -> Work:
         return live(self._jaxpr, [wanted] * len(self._jaxpr.outvars))[1]
@@ -86,13 +93,12 @@ def trace(step: Callable[..., Any], args: tuple[Any, ...]) -> Trace:
     return Trace(closed.jaxpr)
 
 
-class quiet(warnings.catch_warnings):
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
     """While it lasts, `checkpoint` does not warn of names: the plan says what became of them."""
-
-    def __enter__(self) -> Any:
-        entered = super().__enter__()
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="checkpoint: ")
-        return entered
+        yield
 
 
 def _sites(jaxpr: Jaxpr) -> Iterator[int]:

@@ -34,12 +34,15 @@ class Work:
     Attributes:
         flops: of matrix products and convolutions.
         bytes: read and written.
+        temporary: bytes, at most at one time, of what is neither input nor output. Values that
+            wait are not among them.
         fetched: by site.
         stored: sites.
     """
 
     flops: float = 0
     bytes: float = 0
+    temporary: float = 0
     fetched: dict[int, Moves] = dataclasses.field(default_factory=dict)
     stored: frozenset[int] = frozenset()
 
@@ -50,8 +53,13 @@ class Work:
                 executions, waiting = own.executions + moves.executions, own.waiting + moves.waiting
                 moves = dataclasses.replace(own, executions=executions, waiting=waiting)
             fetched[site] = moves
-        flops, bytes_ = self.flops + other.flops, self.bytes + other.bytes
-        return Work(flops, bytes_, fetched, self.stored | other.stored)
+        return Work(
+            self.flops + other.flops,
+            self.bytes + other.bytes,
+            max(self.temporary, other.temporary),
+            fetched,
+            self.stored | other.stored,
+        )
 
     def repeated(self, times: int) -> Work:
         """The same a number of times, one after the other."""
@@ -63,7 +71,8 @@ class Work:
             return dataclasses.replace(moves, executions=executions, waiting=waiting)
 
         fetched = {site: again(site, moves) for site, moves in self.fetched.items()}
-        return Work(self.flops * times, self.bytes * times, fetched, self.stored)
+        flops, bytes_ = self.flops * times, self.bytes * times
+        return Work(flops, bytes_, self.temporary, fetched, self.stored)
 
     def on_devices(self, devices: int) -> Work:
         """The same on each of some devices: what is counted stays that of one."""
@@ -72,13 +81,6 @@ class Work:
             for site, moves in self.fetched.items()
         }
         return dataclasses.replace(self, fetched=fetched)
-
-    def larger(self, other: Work) -> Work:
-        """The more expensive of two ways, with what either moves."""
-        heavy, light = sorted((self, other), key=lambda work: (work.flops, work.bytes))[::-1]
-        return dataclasses.replace(
-            heavy, fetched=light.fetched | heavy.fetched, stored=self.stored | other.stored
-        )
 
 
 def size(atom: Any) -> int:
