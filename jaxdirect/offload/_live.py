@@ -13,6 +13,7 @@ from typing import Any
 
 from jax.extend.core import Jaxpr, JaxprEqn, Var
 
+from jaxdirect import _compat
 from jaxdirect.offload import _tickets, _work
 from jaxdirect.offload._work import Moves, Work
 
@@ -86,11 +87,7 @@ class Live:
         return [used] * len(eqn.invars), _work.of(eqn, memory) if used else Work()
 
     def _scan(self, eqn: JaxprEqn, outs: list[bool]) -> Answer:
-        body, consts, carried = (
-            eqn.params["jaxpr"].jaxpr,
-            eqn.params["num_consts"],
-            eqn.params["num_carry"],
-        )
+        body, (consts, carried) = next(_work.inner(eqn)), _compat.scan_counts(eqn)
         wanted = list(outs)
         while True:
             ins, work = self(body, wanted)
@@ -101,8 +98,8 @@ class Live:
 
     def _cond(self, eqn: JaxprEqn, outs: list[bool]) -> Answer:
         total, needed = Work(), [False] * (len(eqn.invars) - 1)
-        for branch in eqn.params["branches"]:
-            ins, work = self(branch.jaxpr, outs)
+        for branch in _work.inner(eqn):
+            ins, work = self(branch, outs)
             needed = [a or b for a, b in zip(needed, ins, strict=True)]
             total = _larger(total, work)
         return [any(outs) or any(needed), *needed], total

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from jaxdirect.offload import _table
 from jaxdirect.offload._cost import Rates
 from jaxdirect.offload._predict import MOVED, Places, Predictor
 from jaxdirect.offload._trace import Trace
@@ -185,7 +186,7 @@ class Search:
         seconds = self._steps.seconds(policy, peak) if is_of_use else None
         found = self.trials[places] = Trial(peak, seconds, expected_peak, expected_seconds)
         time = "not run" if found.seconds is None else f"{found.seconds * 1e3:.2f} ms"
-        self._report(f"{describe(policy)}: {peak} bytes, {time}")
+        self._report(f"{describe(policy)}: {_table.size(peak)}, {time}")
         return found
 
     def _next(self, untried: set[Places]) -> Places | None:
