@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jaxdirect.offload._search import Candidate, describe, pareto
+from jaxdirect.offload._candidate import Candidate, describe, pareto
 from jaxdirect.offload._table import UNITS, size
 
 if TYPE_CHECKING:

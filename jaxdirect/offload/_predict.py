@@ -31,6 +31,7 @@ class Predictor:
         self.all = trace.bytes(frozenset())
         self.keep = self.canonical(("keep",) * len(self.names))
         self.recompute = ("recompute",) * len(self.names)
+        self.moved = self.canonical(("host",) * len(self.names))
         self.clock = Clock(0, 0, 0)
         self._ends = 0, 0
         self._known: dict[Places, tuple[float, float]] = {}

@@ -13,35 +13,15 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from jaxdirect.offload import _table
+from jaxdirect.offload._candidate import Candidate, describe
 from jaxdirect.offload._cost import Rates
 from jaxdirect.offload._predict import MOVED, Places, Predictor
 from jaxdirect.offload._trace import Trace
 from jaxdirect.offload.policy import Policy
 
-MOST_TRIALS = 12
+MOST_TRIALS, TRIALS_TO_REFUSE = 12, 6
 # Predictions err both ways: this many are tried that are expected to miss the budget, by 6 %.
 NEAR_MISSES, NEAR = 2, 1.06
-
-
-@dataclasses.dataclass(frozen=True)
-class Candidate:
-    """A policy and what a step under it takes.
-
-    Attributes:
-        policy: a place for every name.
-        peak_bytes: of device memory, the staging included.
-        seconds: of a step.
-        is_compiled: whether the compiler has given the peak; else it is predicted.
-        is_timed: whether the seconds were measured; else they are predicted.
-        fits: whether the peak is within the budget.
-    """
-
-    policy: Policy
-    peak_bytes: int
-    seconds: float
-    is_compiled: bool
-    is_timed: bool
-    fits: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,11 +180,15 @@ class Search:
         if near and self._near_misses < NEAR_MISSES:
             self._near_misses += 1
             return min(near, key=self._order)
-        smallest = min(untried, key=self.peak, default=None)
-        if best is not None or smallest is None:
+        if best is not None or not untried:
             return None
+        # Before it is said that nothing fits: all moved, then what is expected to need least.
+        if (moved := self.model.moved) in untried:
+            return moved
         least = min(trial.peak for trial in self.trials.values())
-        return smallest if self.peak(smallest) < least else None
+        smallest = min(untried, key=lambda places: (self.peak(places), places))
+        should_try = len(self.trials) < TRIALS_TO_REFUSE or self.peak(smallest) < least
+        return smallest if should_try else None
 
     def _should_fit(self, places: Places) -> bool:
         return self.peak(places) <= self.limits.budget
@@ -233,19 +217,3 @@ class Search:
             f"bytes, with {describe(self.policy(places))}: the budget is {short} bytes short; "
             "raise it, make the batch smaller or name more values"
         )
-
-
-def describe(policy: Policy) -> str:
-    """A policy in a few words."""
-    places = ("keep", "host", "disk", "recompute")
-    parts = [f"{place} {', '.join(names)}" for place in places if (names := policy.names(place))]
-    return "; ".join(parts) if len(parts) > 1 else f"{parts[0].split()[0]} all"
-
-
-def pareto(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """Those that no other one beats in memory without being slower, by rising peak."""
-    frontier: list[Candidate] = []
-    for one in sorted(candidates, key=lambda c: (c.peak_bytes, c.seconds)):
-        if not frontier or one.seconds < frontier[-1].seconds:
-            frontier.append(one)
-    return frontier

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jaxdirect.offload._search import Candidate
+    from jaxdirect.offload._candidate import Candidate
     from jaxdirect.offload.plan import Plan
 
 UNITS = (("GiB", 30), ("MiB", 20), ("KiB", 10))

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from jaxdirect.offload import _measure, _table, _tickets, engine
+from jaxdirect.offload._candidate import Candidate, pareto
 from jaxdirect.offload._cost import Rates
 from jaxdirect.offload._reasons import Name, names
-from jaxdirect.offload._search import Candidate, Limits, Search, pareto
+from jaxdirect.offload._search import Limits, Search
 from jaxdirect.offload._trace import trace
 from jaxdirect.offload.policy import Policy
 

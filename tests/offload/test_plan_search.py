@@ -10,7 +10,16 @@ import pytest
 from plan_steps import FAST, SLOW, step_of
 
 from jaxdirect import offload
-from jaxdirect.offload._search import NEAR_MISSES, Candidate, Limits, Search, describe, pareto
+from jaxdirect.offload._candidate import Candidate, describe, pareto
+from jaxdirect.offload._search import (
+    NEAR_MISSES,
+    TRIALS_TO_REFUSE,
+    Candidate,
+    Limits,
+    Search,
+    describe,
+    pareto,
+)
 from jaxdirect.offload._trace import trace
 
 MIB = 1 << 20
@@ -148,6 +157,25 @@ def test_no_policy_fits(traced):
     )
     with pytest.raises(ValueError, match=message):
         search(traced, MadeUp(traced), BASE - 1000)
+
+
+class Odd(MadeUp):
+    """Moving all needs least, which no prediction says."""
+
+    def peak(self, policy):
+        peak = super().peak(policy)
+        return BASE - 50 * MIB if len(policy.names("host")) == 3 else peak
+
+
+def test_what_moves_all_is_tried_before_a_refusal(traced):
+    _, chosen = search(traced, Odd(traced), BASE - MIB)
+    assert places(chosen) == {"host"}
+    steps = Odd(traced)
+    with pytest.raises(
+        ValueError, match=f"least is {BASE - 50 * MIB + STAGING} bytes, with host all"
+    ):
+        search(traced, steps, 10 * MIB)
+    assert len(steps.tried) >= TRIALS_TO_REFUSE
 
 
 def test_host_memory_has_a_limit(traced):

@@ -8,9 +8,9 @@ import pytest
 from plan_steps import FAST, clock, dear_to_recompute, light, make_light
 
 from jaxdirect import offload
+from jaxdirect.offload._candidate import Candidate
 from jaxdirect.offload._cost import Rates
 from jaxdirect.offload._reasons import Name
-from jaxdirect.offload._search import Candidate
 from jaxdirect.offload._table import size
 
 __all__ = ["clock"]
