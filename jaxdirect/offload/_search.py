@@ -57,6 +57,11 @@ class Trial:
     expected_peak: int | None = None
     expected_seconds: float | None = None
 
+    @property
+    def measured(self) -> float | None:
+        """Seconds of a step that ran."""
+        return None if self.seconds == math.inf else self.seconds
+
 
 class Measures(Protocol):
     """What a search asks; see `_measure.Steps`."""
@@ -87,7 +92,7 @@ class Search:
         ends = self.model.keep, self.model.recompute
         keep, recompute = [self.trials.get(end) or self._try(end) for end in ends]
         self.known = list(self.model.candidates(limits.host, limits.moves, limits.disk))
-        self.model.calibrate((keep.peak, recompute.peak), (keep.seconds, recompute.seconds))
+        self.model.calibrate((keep.peak, recompute.peak), (keep.measured, recompute.measured))
 
     def run(self) -> Places:
         """Tries candidates until none untried is expected to do better; returns the best.
@@ -130,11 +135,11 @@ class Search:
         trial = self.trials.get(places)
         if trial is not None and trial.seconds is not None:
             return trial.seconds
-        timed = {p: t.seconds for p, t in self.trials.items() if t.seconds not in (None, math.inf)}
+        timed = {p: s for p, t in self.trials.items() if (s := t.measured) is not None}
         nearest = self._nearest(places, timed)
         raw, error = self.model.seconds(places), 0.0
         if nearest is not None:
-            error = (timed[nearest] or 0.0) - self.model.seconds(nearest)
+            error = timed[nearest] - self.model.seconds(nearest)
         return raw + error
 
     def candidate(self, places: Places) -> Candidate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ def size(count: float) -> str:
 
 
 def milliseconds(seconds: float) -> str:
-    """Seconds as ms, with three digits or more."""
+    """Seconds as ms, with three digits or more; infinite ones are a step that has failed."""
+    if seconds == math.inf:
+        return "did not run"
     ms = seconds * 1e3
     return f"{ms:.1f} ms" if ms >= 100 else f"{ms:.2f} ms"
 

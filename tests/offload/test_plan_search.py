@@ -11,15 +11,7 @@ from plan_steps import FAST, SLOW, step_of
 
 from jaxdirect import offload
 from jaxdirect.offload._candidate import Candidate, describe, pareto
-from jaxdirect.offload._search import (
-    NEAR_MISSES,
-    TRIALS_TO_REFUSE,
-    Candidate,
-    Limits,
-    Search,
-    describe,
-    pareto,
-)
+from jaxdirect.offload._search import NEAR_MISSES, TRIALS_TO_REFUSE, Limits, Search
 from jaxdirect.offload._trace import trace
 
 MIB = 1 << 20
@@ -226,6 +218,18 @@ def test_a_step_that_fails_is_not_chosen(traced):
     _, chosen = search(traced, Failing(traced), KEEP - 1)
     assert not {"host", "disk"} & places(chosen)
     assert chosen.seconds < math.inf
+
+
+class Full(MadeUp):
+    def seconds(self, policy, needs):
+        return math.inf if needs >= KEEP else super().seconds(policy, needs)
+
+
+def test_keeping_all_may_fail_for_want_of_memory(traced):
+    found, chosen = search(traced, Full(traced), 2 * KEEP)
+    assert places(chosen) == {"keep", "recompute"} or places(chosen) == {"keep", "host"}
+    assert 1 <= chosen.seconds < 1.4
+    assert found.candidate(found.model.keep).seconds == math.inf
 
 
 def test_many_names_share_places():
