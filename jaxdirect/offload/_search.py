@@ -101,7 +101,7 @@ class Search:
             ValueError: none is within the budget.
         """
         untried = set(self.known)
-        still = [places for places in untried if not set(MOVED) & set(places)]
+        still = [p for p in untried - self.trials.keys() if not set(MOVED) & set(p)]
         while len(self.trials) < MOST_TRIALS:
             untried -= self.trials.keys()
             chosen = self._next(untried)
@@ -109,9 +109,9 @@ class Search:
                 break
             self._try(chosen)
             # What can be had without moving anything is measured too, not only believed.
-            other = min(filter(self._should_fit, still), key=self._order, default=None)
-            if other is not None and other not in self.trials:
-                self._try(other)
+            fitting = [places for places in still if self._should_fit(places)]
+            if fitting and not any(places in self.trials for places in fitting):
+                self._try(min(fitting, key=self._order))
         if (best := self.best()) is None:
             raise ValueError(self._refusal())
         return best
