@@ -20,6 +20,7 @@ from jaxdirect.offload._trace import Trace
 from jaxdirect.offload.policy import Policy
 
 MOST_TRIALS, TRIALS_TO_REFUSE = 12, 6
+WORTH_TRYING = 0.998  # of the best time so far; less is noise, and a trial takes long
 # Predictions err both ways: this many are tried that are expected to miss the budget, by 6 %.
 NEAR_MISSES, NEAR = 2, 1.06
 
@@ -177,7 +178,8 @@ class Search:
     def _next(self, untried: set[Places]) -> Places | None:
         """What is expected to be fastest, or to be least where nothing is known to fit."""
         best = self.best()
-        worth = [p for p in untried if best is None or self.seconds(p) < self.seconds(best)]
+        at_most = math.inf if best is None else WORTH_TRYING * self.seconds(best)
+        worth = [places for places in untried if self.seconds(places) < at_most]
         fitting = filter(self._should_fit, worth)
         if (chosen := min(fitting, key=self._order, default=None)) is not None:
             return chosen
