@@ -111,6 +111,14 @@ def checkpoint_name(eqn: Any) -> str | None:
     return inner.name if hasattr(inner, "name") else inner.params["name"]
 
 
+def scan_counts(eqn: Any) -> tuple[int, int]:
+    """How many operands of a scan's equation are constants, and how many are carried."""
+    if "num_consts" in eqn.params:  # before 0.12
+        return eqn.params["num_consts"], eqn.params["num_carry"]
+    consts, carry, _ = eqn.params["ft_in"].unpack()
+    return len(consts), len(carry)
+
+
 def bind(eqn: Any, operands: list[Any]) -> list[Any]:
     """Results of an equation of a jaxpr for other operands."""
     params = eqn.primitive.get_bind_params(eqn.params)

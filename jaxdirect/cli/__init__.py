@@ -1,4 +1,4 @@
-"""The `jaxdirect` command: `info` and `train`."""
+"""The `jaxdirect` command: `info`, `plan` and `train`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from jaxdirect.cli import info, train
+from jaxdirect.cli import info, plan, train
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="jaxdirect", description="Getting data to the GPU without waste, for JAX."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    for command in (info, train):
+    for command in (info, plan, train):
         command.add_parser(commands)
     try:
         parsed = parser.parse_args(arguments)

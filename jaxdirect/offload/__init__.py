@@ -3,12 +3,16 @@
 In the place of SSDTrain (arXiv 2408.10013).
 """
 
+from jaxdirect.offload._reasons import Name
 from jaxdirect.offload.checkpoint import checkpoint, name
 from jaxdirect.offload.engine import clear, configure, stats
 from jaxdirect.offload.flax_layers import linen_remat, nnx_remat
+from jaxdirect.offload.plan import Plan, plan
 from jaxdirect.offload.policy import Policy, jax_policy
 
 __all__ = [
+    "Name",
+    "Plan",
     "Policy",
     "checkpoint",
     "clear",
@@ -17,5 +21,6 @@ __all__ = [
     "linen_remat",
     "name",
     "nnx_remat",
+    "plan",
     "stats",
 ]

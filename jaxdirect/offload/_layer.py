@@ -91,14 +91,21 @@ def _inject(computed: jax.Array, waited: jax.Array) -> jax.Array:
     return waited
 
 
-_inject.defvjp(lambda computed, waited: (waited, None), lambda _, bar: (bar, None))
+def _injected(computed: jax.Array, waited: jax.Array) -> tuple[jax.Array, None]:
+    if _tickets.is_planning():  # `_live.py` looks for this pair
+        _, waited = jax.lax.optimization_barrier((computed, waited))
+    return waited, None
+
+
+_inject.defvjp(_injected, lambda _, bar: (bar, None))
 
 
 def plan(jaxpr: Jaxpr, policy: Policy, inputs: Sequence[Any], barrier: bool) -> Layer:
     """Traces the backward pass, to see which inputs and which values it needs."""
-    moves, site = _tickets.available(), _tickets.new_site
+    is_planning, site = _tickets.is_planning(), _tickets.new_site
+    moves = is_planning or _tickets.available()
     values = [
-        Value(index, name, place if place == "keep" or moves else "keep", type_, site())
+        Value(index, name, place if place == "keep" or moves else "keep", type_, site(name))
         for index, (name, type_) in enumerate(_names.named(jaxpr))
         if (place := policy.place(name)) != "recompute"
     ]
@@ -129,7 +136,7 @@ def plan(jaxpr: Jaxpr, policy: Policy, inputs: Sequence[Any], barrier: bool) -> 
     full = traced(values)
     wanted = _names.needed(full.jaxpr)
     used = wanted[len(inputs) : len(inputs) + len(values)]
-    kept = tuple(v for v, is_used in zip(values, used, strict=True) if is_used)
+    kept = tuple(v for v, is_used in zip(values, used, strict=True) if is_used or is_planning)
     if len(kept) < len(values):
         for name in sorted({v.name for v in values} - {v.name for v in kept}):
             warnings.warn(

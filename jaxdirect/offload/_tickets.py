@@ -7,7 +7,10 @@ fetched needs a part of the cotangent, so that data alone orders them, whatever 
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -17,7 +20,10 @@ from jaxdirect import _compat, _ffi
 
 TIERS = {"host": 0, "disk": 1}
 PLATFORMS = ("cpu", "cuda")  # those whose streams have been run
+STORE, FETCH = "jaxdirect_offload_store", "jaxdirect_offload_fetch"
 _sites = itertools.count()
+_names: dict[int, str] = {}
+_planning = contextvars.ContextVar("jaxdirect_offload_planning", default=False)
 
 
 def available() -> bool:
@@ -26,19 +32,45 @@ def available() -> bool:
     return platform in PLATFORMS and _ffi.available(platform)
 
 
-def new_site() -> int:
-    """A number for one place of a program that stores and fetches.
+@contextlib.contextmanager
+def planning() -> Iterator[None]:
+    """While it lasts, layers are traced to be read by `offload.plan` and not to run.
+
+    All their named values move, on any platform and whether or not the backward pass needs them,
+    and next to what waited stands what it would be computed again from.
+    """
+    token = _planning.set(True)
+    try:
+        yield
+    finally:
+        _planning.reset(token)
+
+
+def is_planning() -> bool:
+    """Whether what is traced is for a plan."""
+    return _planning.get()
+
+
+def new_site(name: str) -> int:
+    """A number for one place of a program that stores and fetches values of that name.
 
     It keeps the compiler from taking two of them for one.
     """
-    return next(_sites)
+    site = next(_sites)
+    _names[site] = name
+    return site
+
+
+def name_of(site: int) -> str:
+    """The name of the values of a site."""
+    return _names[site]
 
 
 def store(value: jax.Array, site: int, place: str) -> tuple[jax.Array, jax.Array]:
     """`value`, to be used from here on, and the ticket for it."""
     ticket = jax.ShapeDtypeStruct((2,), jnp.uint32)
     call = jax.ffi.ffi_call(
-        "jaxdirect_offload_store",
+        STORE,
         [_compat.result_like(t, value) for t in (_type(value), ticket)],
         vmap_method="broadcast_all",
         input_output_aliases={0: 0},
@@ -50,7 +82,7 @@ def store(value: jax.Array, site: int, place: str) -> tuple[jax.Array, jax.Array
 def fetch(ticket: jax.Array, like: Any, anchor: jax.Array, site: int, place: str) -> jax.Array:
     """The value of a ticket, of the type of `like`; not before `anchor` is known."""
     call = jax.ffi.ffi_call(
-        "jaxdirect_offload_fetch",
+        FETCH,
         _compat.result_like(jax.ShapeDtypeStruct(like.shape, like.dtype), ticket),
         vmap_method="broadcast_all",
     )

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 from jaxdirect import _compat, _ffi
 
+_directories: tuple[str, ...] = ()
+_host_limit_bytes: int | None = None
+
 
 def configure(
     *,
@@ -32,6 +35,7 @@ def configure(
         >>> from jaxdirect import offload
         >>> offload.configure(directory=tempfile.gettempdir(), host_limit_bytes=64 << 30)
     """
+    global _directories, _host_limit_bytes
     native = _ffi.require(_compat.default_platform(), "offload.configure")
     for name, value in (("host_limit_bytes", host_limit_bytes), ("disk_threads", disk_threads)):
         if value is not None and value <= 0:
@@ -42,8 +46,22 @@ def configure(
         if not folders:
             raise ValueError("offload.configure: directory is an empty list; name a folder")
         native.offload_open_disk(folders, disk_threads)
+        _directories = tuple(folders)
     if host_limit_bytes is not None:
         native.offload_limit_host(host_limit_bytes)
+        _host_limit_bytes = host_limit_bytes
+
+
+def directories() -> tuple[str, ...]:
+    """The folders that `configure` was given last; none at first."""
+    return _directories
+
+
+def host_limit_bytes() -> int:
+    """Most host memory that values may take: what `configure` was given, else the machine's."""
+    if _host_limit_bytes is not None:
+        return _host_limit_bytes
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def stats() -> dict[str, int]:

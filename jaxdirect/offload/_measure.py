@@ -1,0 +1,142 @@
+"""What a plan measures: memory and seconds of compiled steps, and the rates of the device."""
+
+from __future__ import annotations
+
+import functools
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxdirect import _compat
+from jaxdirect.offload import _tickets, engine
+from jaxdirect.offload._cost import Rates
+from jaxdirect.offload._trace import quiet
+from jaxdirect.offload.policy import Policy
+
+_NO_ROOM = ("RESOURCE_EXHAUSTED", "host memory limited")
+_ROUNDS, _LEAST_ROUNDS, _ROUNDS_S = 15, 3, 2.0
+_PROBE_BYTES = 128 << 20
+_VALUES = 6  # of a round trip, of which the last two come back from the staging
+
+
+class Steps:
+    """A training step under any policy: `step(policy, *args)`, compiled, weighed and timed.
+
+    Args:
+        step, args: of `plan`.
+        donate: numbers of the arguments that the step may overwrite.
+    """
+
+    def __init__(self, step: Callable[..., Any], args: Sequence[Any], donate: tuple[int, ...]):
+        self._step, self._args, self._donate = step, tuple(args), donate
+        self._last: tuple[Policy, Any] | None = None
+
+    def peak(self, policy: Policy) -> int:
+        """Device bytes that the compiled step needs at once, staging not counted."""
+        found = self._compiled(policy).memory_analysis()
+        parts = found.argument_size_in_bytes, found.output_size_in_bytes, found.temp_size_in_bytes
+        return sum(parts) - found.alias_size_in_bytes
+
+    def seconds(self, policy: Policy, needs: int) -> float | None:
+        """Median seconds of a step.
+
+        None where the device's memory is too small for it, infinity where it failed for want of
+        memory on the device or on the host.
+
+        Args:
+            policy: the step's.
+            needs: its peak in bytes, with the staging.
+        """
+        donated = sum(_bytes(self._args[i]) for i in self._donate)  # copies stand beside them
+        room = memory_bytes()
+        if room is not None and needs + donated > room:
+            return None
+        compiled = self._compiled(policy)
+        try:
+            self._run(compiled)
+            found: list[float] = []
+            while len(found) < _LEAST_ROUNDS or (len(found) < _ROUNDS and sum(found) < _ROUNDS_S):
+                found.append(self._run(compiled))
+        except jax.errors.JaxRuntimeError as error:
+            if not any(sign in str(error) for sign in _NO_ROOM):
+                raise
+            engine.clear()  # what the step has stored, nobody comes for
+            return math.inf
+        return statistics.median(found)
+
+    def rates(self, value_bytes: int, disk: bool) -> Rates:
+        """Rates of the default device; a round trip takes values of that size."""
+        return measured_rates(_compat.default_platform(), value_bytes, disk)
+
+    def _run(self, compiled: Any) -> float:
+        args = [
+            jax.tree.map(jnp.copy, arg) if i in self._donate else arg
+            for i, arg in enumerate(self._args)
+        ]
+        jax.block_until_ready(args)
+        start = time.perf_counter()
+        jax.block_until_ready(compiled(*args))
+        return time.perf_counter() - start
+
+    def _compiled(self, policy: Policy) -> Any:
+        if self._last is None or self._last[0] != policy:
+            self._last = None  # its memory goes first
+            run = jax.jit(lambda *args: self._step(policy, *args), donate_argnums=self._donate)
+            with quiet():
+                self._last = policy, run.lower(*self._args).compile()
+        return self._last[1]
+
+
+def memory_bytes() -> int | None:
+    """Of the default device, what JAX may use; None if it does not say."""
+    stats = jax.local_devices()[0].memory_stats()
+    return stats.get("bytes_limit") if stats else None
+
+
+def _bytes(tree: Any) -> int:
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+
+
+@functools.cache
+def measured_rates(platform: str, value_bytes: int, disk: bool) -> Rates:
+    """Measured once in a process for each size of value."""
+    del platform  # part of the key
+    value_bytes = max(4096, value_bytes // 4096 * 4096)
+    numbers = jnp.ones((_PROBE_BYTES // 4,), jnp.float32)
+    copy = _PROBE_BYTES / _best(jax.jit(lambda x: x + 1), numbers)
+    width, dtype = (512, "float32") if jax.default_backend() == "cpu" else (4096, "bfloat16")
+    square = jnp.ones((width, width), dtype)
+    flops = 2 * width**3 / _best(jax.jit(lambda x: x @ x), square)
+    moves = _tickets.available()
+    host = _round_trip("host", value_bytes) if moves else copy
+    return Rates(host, _round_trip("disk", value_bytes) if moves and disk else None, copy, flops)
+
+
+def _round_trip(place: str, value_bytes: int) -> float:
+    """Bytes a second of values that leave and come back, through the cache itself."""
+    sites = [_tickets.new_site("(a rate)") for _ in range(_VALUES)]
+
+    def there_and_back(x: jax.Array) -> jax.Array:
+        values = [x * i for i in range(_VALUES)]
+        stored = [_tickets.store(v, s, place) for v, s in zip(values, sites, strict=True)]
+        anchor = jnp.stack([value[:1] for value, _ in stored]).sum(0)
+        for (value, ticket), site in zip(stored[::-1], sites[::-1], strict=True):
+            anchor = anchor + _tickets.fetch(ticket, value, anchor, site, place)[:1]
+        return anchor
+
+    seconds = _best(jax.jit(there_and_back), jnp.ones((value_bytes // 4,), jnp.float32))
+    return value_bytes * (2 * _VALUES - 2) / seconds
+
+
+def _best(run: Callable[..., Any], *args: Any) -> float:
+    found = []
+    for _ in range(4):
+        start = time.perf_counter()
+        jax.block_until_ready(run(*args))
+        found.append(time.perf_counter() - start)
+    return min(found[1:])
