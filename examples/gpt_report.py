@@ -86,7 +86,9 @@ def picture(results: dict[str, Result], path: Path) -> None:
         curves.plot(steps, result.losses, linewidth=width, label=name)
         point = (result.peak_bytes / MIB, result.rate)
         memory.scatter(*point, s=60)
-        memory.annotate(name, point, xytext=(8, 4), textcoords="offset points")
+        # Neighbours write on different sides.
+        side, shift = (("left", (8, 4)), ("left", (8, -12)), ("right", (-8, 4)))[at % 3]
+        memory.annotate(name, point, xytext=shift, textcoords="offset points", ha=side)
     curves.set(xlabel="step", ylabel="loss (nats a byte)")
     curves.legend()
     memory.margins(x=0.2)

@@ -92,8 +92,9 @@ class Task:
     def policy(self, name) -> offload.Policy:
         if name == "planned":
             budget = self.rest_bytes + int(self.options.budget * self.named_bytes)
-            print(f"planning for {budget / 2**20:.0f} MiB")
-            plan = offload.plan(self.step, self.start(), self.batches[0], budget_bytes=budget)
+            print(f"planned: for a peak of {budget / 2**20:.1f} MiB", flush=True)
+            example = self.start(), self.batches[0]
+            plan = offload.plan(self.step, *example, budget_bytes=budget, donate_argnums=(0,))
             print(plan)
             return plan.policy
         return {
