@@ -78,7 +78,7 @@ def test_a_plan_for_a_share_of_the_activations(example, results, text, monkeypat
     class Plan:
         policy = offload.Policy()
 
-    def plan(step, *args, budget_bytes, donate_argnums):
+    def plan(step, *args, budget_bytes, donate_argnums, progress):
         assert donate_argnums == (0,)
         asked.update(budget=budget_bytes, found=jax.eval_shape(partial(step, Plan.policy), *args))
         asked["state"] = args[0]
