@@ -15,7 +15,9 @@ from jaxdirect import offload
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 # Long enough for activations to be more than parameters, with layers for what one of them needs.
+# The same for all tests: what is compiled once is there for the others.
 SMALL = ["--layers=6", "--width=16", "--heads=2", "--length=32", "--batch=4", "--steps=10"]
+SMALL += ["--learning-rate=1e-2"]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,7 @@ def test_the_same_curve_wherever_activations_wait(example, results, text, tmp_pa
     picture = tmp_path / "gpt.png"
     policies = "keep,recompute,host,disk"
     places = [f"--text={text}", f"--picture={picture}", f"--directory={tmp_path}"]
-    example.main([*places, *SMALL, f"--policies={policies}", "--learning-rate=1e-2"])
+    example.main([*places, *SMALL, f"--policies={policies}"])
     assert list(results) == policies.split(",")
     keep = results["keep"]
     assert keep.losses.size == 10
