@@ -31,7 +31,7 @@ from jaxdirect import offload
 POLICIES = ["keep", "recompute", "host", "disk", "planned"]
 PRESETS = {
     "cpu": {
-        "layers": 8, "width": 96, "heads": 4, "length": 128, "batch": 8, "steps": 60,
+        "layers": 8, "width": 96, "heads": 4, "length": 128, "batch": 8, "steps": 40,
         "dtype": "float32", "learning_rate": 3e-3, "disk_names": ",".join(NAMES),
     },
     # 340M parameters; 6 GB of activations a step, of which a disk keeps up with the tenth.
