@@ -86,8 +86,9 @@ def picture(results: dict[str, Result], path: Path) -> None:
         curves.plot(steps, result.losses, linewidth=width, label=name)
         point = (result.peak_bytes / MIB, result.rate)
         memory.scatter(*point, s=60)
-        # Neighbours write on different sides.
-        side, shift = (("left", (8, 4)), ("left", (8, -12)), ("right", (-8, 4)))[at % 3]
+        # Points beside each other write in different corners.
+        shift = (-8 if at % 4 > 1 else 8, -12 if at % 2 else 4)
+        side = "left" if shift[0] > 0 else "right"
         memory.annotate(name, point, xytext=shift, textcoords="offset points", ha=side)
     curves.set(xlabel="step", ylabel="loss (nats a byte)")
     curves.legend()
