@@ -83,13 +83,15 @@ def picture(results: dict[str, Result], path: Path) -> None:
         # Those below stay visible: each curve is thinner than the one before it.
         width = 2 * (len(results) - at)
         steps = np.arange(1, len(result.losses) + 1)
-        curves.plot(steps, result.losses, linewidth=width, label=name)
+        curves.plot(steps, result.losses, color=f"C{at}", linewidth=width, label=name)
         point = (result.peak_bytes / MIB, result.rate)
-        memory.scatter(*point, s=60)
-        # Points beside each other write in different corners.
+        memory.scatter(*point, s=60, color=f"C{at}")
+        # Labels beside each other: each in another corner, in the colour of its point.
         shift = (-8 if at % 4 > 1 else 8, -12 if at % 2 else 4)
         side = "left" if shift[0] > 0 else "right"
-        memory.annotate(name, point, xytext=shift, textcoords="offset points", ha=side)
+        memory.annotate(
+            name, point, xytext=shift, textcoords="offset points", ha=side, color=f"C{at}"
+        )
     curves.set(xlabel="step", ylabel="loss (nats a byte)")
     curves.legend()
     memory.margins(x=0.2)
