@@ -87,12 +87,6 @@ class Task:
         """Bytes of all named activations of a step."""
         return self.options.layers * sum(map(self.value_bytes, NAMES))
 
-    def staging_bytes(self, policy) -> int:
-        """Device memory for what moves: the cache's, which stays as large as any policy needed."""
-        moved = [n for n in NAMES if policy.place(n) in ("host", "disk")]
-        needed = 2 * max(map(self.value_bytes, moved), default=0)
-        return min(needed, offload.stats()["staging_bytes"])
-
     @functools.cached_property
     def rest_bytes(self) -> int:
         """Device memory of a step whose named activations are kept, without these."""
@@ -129,7 +123,7 @@ def train(name, task) -> Result:
     start = time.perf_counter()
     compiled = task.compile(policy)
     print(f"{name}: compiled in {time.perf_counter() - start:.0f} s", flush=True)
-    offload.clear()  # of the host memory that others took
+    offload.clear()  # of the memory that others took
     state, losses, times = task.start(), [], []
     before, begin = offload.stats(), time.perf_counter()
     for number, text in enumerate(task.batches, 1):
@@ -144,7 +138,7 @@ def train(name, task) -> Result:
             break
     seconds, after = time.perf_counter() - begin, offload.stats()
     moved = sum(after[k] - before[k] for k in ("disk_written_bytes", "disk_read_bytes"))
-    peak = peak_bytes(compiled) + task.staging_bytes(policy)
+    peak = peak_bytes(compiled) + after["staging_bytes"]
     return Result(
         losses=np.array(losses),
         held_out=float(np.mean([task.evaluate(state, text) for text in task.held_out])),
@@ -157,16 +151,14 @@ def train(name, task) -> Result:
     )
 
 
-def check(options, able) -> None:
+def check(options) -> None:
     """Raises ValueError for options that do not go together."""
     for name in ("layers", "width", "heads", "length", "batch", "steps", "limit", "budget"):
         if getattr(options, name) <= 0:
             raise ValueError(f"--{name} must be positive, got {getattr(options, name)}")
     if options.width % options.heads:
         raise ValueError(f"--heads {options.heads} does not divide --width {options.width}")
-    if "planned" in options.policies and "planned" not in able:
-        raise ValueError("planned needs offload.plan, which this version of jaxdirect has not")
-    for listed, known in ((options.policies, able), (options.disk_names, NAMES)):
+    for listed, known in ((options.policies, POLICIES), (options.disk_names, NAMES)):
         for name in listed:
             if name not in known:
                 raise ValueError(f"{name!r} is none of {', '.join(known)}")
@@ -174,10 +166,9 @@ def check(options, able) -> None:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    able = POLICIES if hasattr(offload, "plan") else POLICIES[:-1]
     parser.add_argument("--preset", choices=list(PRESETS), default="cpu", help="sets the sizes")
     parser.add_argument("--text", type=Path, help="a file to learn instead of Python's library")
-    parser.add_argument("--policies", default=",".join(able), help="(default: %(default)s)")
+    parser.add_argument("--policies", default=",".join(POLICIES), help="(default: %(default)s)")
     for size in ("layers", "width", "heads", "length", "batch", "steps"):
         parser.add_argument(f"--{size}", type=int)
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"])
@@ -196,7 +187,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         names = dict.fromkeys(getattr(options, listed).split(","))  # each once
         setattr(options, listed, tuple(names))
     try:
-        check(options, able)
+        check(options)
         return options
     except ValueError as error:
         parser.error(str(error))

@@ -53,6 +53,7 @@ inline void add_cache(nanobind::module_& module) {
   module.def("offload_stats", &stats);
   module.def("offload_limit_host",
              [](int64_t bytes) { raise(SlabPool::instance().set_limit(bytes)); });
+  module.def("offload_limit_staging", [](int64_t bytes) { raise(Engine::limit_staging(bytes)); });
   module.def("offload_open_disk", [](const std::vector<std::string>& directories, int threads) {
     raise(DiskTier::instance().open(directories, threads));
   });

@@ -11,6 +11,7 @@ namespace jaxdirect::offload {
 namespace {
 
 std::atomic<Ticket> next_ticket{1};
+std::atomic<int64_t> staging_limit{0};
 
 size_t pieces_of(int64_t bytes, int64_t chunk_bytes) {
   return static_cast<size_t>(ceil_div(bytes, chunk_bytes));
@@ -68,6 +69,17 @@ Stats Engine::all_stats() {
   return all;
 }
 
+Status Engine::limit_staging(int64_t bytes) {
+  Engines& engines = Engines::instance();
+  std::lock_guard<std::mutex> lock(engines.mutex);
+  staging_limit = bytes;
+  for (const auto& [device, engine] : engines.by_device) {
+    Lock engine_lock(engine->mutex_);
+    JAXDIRECT_RETURN_IF_ERROR(engine->set_largest(0));  // the next value finds it as it should be
+  }
+  return Status::ok();
+}
+
 Status Engine::clear_all() {
   Engines& engines = Engines::instance();
   std::lock_guard<std::mutex> lock(engines.mutex);
@@ -93,10 +105,10 @@ Status Engine::begin(int64_t run) {
   return Status::ok();
 }
 
-// The staging has room for two of the largest values. What is in it is in slabs too.
+// Makes the staging for values of that size. What is in it is in slabs too.
 Status Engine::set_largest(int64_t bytes) {
   largest_ = 0;
-  const Status status = staging_.resize(bytes);
+  const Status status = staging_.resize(bytes, staging_limit);
   for (auto& [ticket, value] : values_) {
     value.pieces.assign(pieces_of(value.bytes, staging_.chunk_bytes()), {});
   }

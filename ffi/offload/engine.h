@@ -59,6 +59,8 @@ class Engine {
  public:
   static Engine& of(int64_t device);
   static Stats all_stats();
+  // Bytes of each device's staging; 0: room for two of the largest values.
+  static Status limit_staging(int64_t bytes);
   // Drops the values of all devices and gives their slabs and staging back.
   static Status clear_all();
 

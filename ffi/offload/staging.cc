@@ -14,7 +14,7 @@ constexpr int64_t kChunksOfLargest = 8;
 
 }  // namespace
 
-Status Staging::resize(int64_t value_bytes) {
+Status Staging::resize(int64_t value_bytes, int64_t limit) {
   for (const Chunk& chunk : chunks_) {
     for (const EventRef& event : chunk.users) JAXDIRECT_RETURN_IF_ERROR(synchronize(event));
   }
@@ -26,7 +26,11 @@ Status Staging::resize(int64_t value_bytes) {
   if (value_bytes == 0) return Status::ok();
   const int64_t least = std::min(value_bytes, kLeastChunk);
   chunk_bytes_ = round_up(std::max(ceil_div(value_bytes, kChunksOfLargest), least), kAlignment);
-  const int64_t count = 2 * ceil_div(value_bytes, chunk_bytes_);
+  int64_t count = 2 * ceil_div(value_bytes, chunk_bytes_);
+  if (limit > 0) {
+    chunk_bytes_ = std::clamp(limit / 2 / kAlignment * kAlignment, kAlignment, chunk_bytes_);
+    count = std::max<int64_t>(limit / chunk_bytes_, 2);
+  }
   JAXDIRECT_RETURN_IF_ERROR(allocate_staging(count * chunk_bytes_, &data_));
   chunks_.resize(static_cast<size_t>(count));
   for (int chunk = 0; chunk < count; ++chunk) free_.push_back(chunk);

@@ -26,9 +26,9 @@ class Staging {
     size_t index = 0;
   };
 
-  // Room for two values of that size, eight chunks each; none for 0. Waits for all copies; no chunk
-  // has an owner afterwards.
-  Status resize(int64_t value_bytes);
+  // Room for two values of that size, eight chunks each, or for `limit` bytes unless that is 0;
+  // none for values of 0. Waits for all copies; no chunk has an owner afterwards.
+  Status resize(int64_t value_bytes, int64_t limit);
 
   int64_t bytes() const { return static_cast<int64_t>(chunks_.size()) * chunk_bytes_; }
   int64_t chunk_bytes() const { return chunk_bytes_; }

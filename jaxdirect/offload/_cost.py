@@ -2,12 +2,13 @@
 
 Transfers run beside the computation, a value out while the forward pass goes on and back in while
 the backward pass does. With forward seconds F and backward seconds B of a step that keeps all, R
-more for what is computed again, and M bytes moved, D of them to disk:
+more for what is computed again, and M bytes moved, D of them to disk, with a staging of S bytes:
 
-    out = max(M / rate out, D / disk rate out);  in likewise
+    out = max((M - S) / rate out, D / disk rate out);  in likewise
     seconds = max(F, out) + max(B + R, in) + 2 M / copy rate
 
-The last term is the copies between XLA's buffers and the staging, which the device makes itself.
+What the staging holds when the forward pass ends is there for the backward pass. The last term is
+the copies between XLA's buffers and the staging, which the device makes itself.
 R is the share of full recomputation that the work of the jaxpr says, and full recomputation takes
 what was measured.
 """
@@ -18,14 +19,6 @@ import dataclasses
 
 from jaxdirect.offload._trace import Bytes
 from jaxdirect.offload._work import Work
-
-STAGED_VALUES = 2
-STAGING_ALIGNMENT = 512
-
-
-def staging_bytes(largest: int) -> int:
-    """Device memory beside XLA's for values that move: two of the largest (`staging.cc`)."""
-    return STAGED_VALUES * (-(-largest // STAGING_ALIGNMENT) * STAGING_ALIGNMENT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,11 +52,18 @@ class Clock:
     backward: float
     scale: float
 
-    def seconds(self, again: float, places: dict[str, str], sizes: dict[str, Bytes], rates: Rates):
+    def seconds(
+        self,
+        again: float,
+        places: dict[str, str],
+        sizes: dict[str, Bytes],
+        rates: Rates,
+        staging: int = 0,
+    ) -> float:
         """Of a step with values in these places and `again` work seconds computed again."""
         moved = sum(b.moved for name, b in sizes.items() if places[name] in ("host", "disk"))
         on_disk = sum(b.moved for name, b in sizes.items() if places[name] == "disk")
-        one_way = transfer_seconds(moved, on_disk, rates)
+        one_way = transfer_seconds(max(moved - staging, 0), on_disk, rates)
         backward = self.backward + self.scale * again
         return max(self.forward, one_way) + max(backward, one_way) + 2 * moved / rates.copy
 

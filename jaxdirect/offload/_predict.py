@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator
 
-from jaxdirect.offload import _cost
+from jaxdirect.offload import _cost, engine
 from jaxdirect.offload._cost import Clock, Rates
 from jaxdirect.offload._trace import Bytes, Trace
 
@@ -89,7 +89,7 @@ class Predictor:
     def staging(self, places: Places) -> int:
         """Device memory beside the program's."""
         moved = self.placed(places, *MOVED)
-        return _cost.staging_bytes(max((size.largest for _, size in moved), default=0))
+        return engine.staging_bytes(max((size.largest for _, size in moved), default=0))
 
     def peak(self, places: Places) -> float:
         """Device bytes."""
@@ -118,7 +118,8 @@ class Predictor:
     def _seconds(self, places: Places) -> float:
         by_name = dict(zip(self.names, places, strict=True))
         again = self.again_seconds(self._again(places))
-        return self.clock.seconds(again, by_name, self.sizes(places), self.rates)
+        sizes, staging = self.sizes(places), self.staging(places)
+        return self.clock.seconds(again, by_name, sizes, self.rates, staging)
 
     def again_seconds(self, recomputed: frozenset[str]) -> float:
         """Of computing these names again, by the work of the jaxpr at the measured rates."""

@@ -7,14 +7,18 @@ from collections.abc import Sequence
 
 from jaxdirect import _compat, _ffi
 
+CHUNKS, LEAST_CHUNK, CHUNK_ALIGNMENT = 8, 16 << 10, 512
+
 _directories: tuple[str, ...] = ()
 _host_limit_bytes: int | None = None
+_staging_bytes = 0
 
 
 def configure(
     *,
     directory: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
     host_limit_bytes: int | None = None,
+    staging_bytes: int | None = None,
     disk_threads: int = 8,
 ) -> None:
     """Sets where values go and how many there may be, for the whole process.
@@ -24,10 +28,13 @@ def configure(
             gets one file without a name, which is gone when the process ends, however it does.
         host_limit_bytes: most host memory, in bytes, that values may take on all devices
             together, those on their way to disk included. There is no limit at first.
+        staging_bytes: device memory, in bytes, for values on their way, on each device beside what
+            XLA takes. With more of it a forward pass waits later for a slow link, and with less the
+            link may wait for the program. 0, as at first: room for two of the largest values.
         disk_threads: how many threads read and write.
 
     Raises:
-        ValueError: a number is not positive, or no directory is given.
+        ValueError: a number is too small, or no directory is given.
         RuntimeError: a file cannot be made, or there is no native code for the platform.
 
     Example:
@@ -35,11 +42,13 @@ def configure(
         >>> from jaxdirect import offload
         >>> offload.configure(directory=tempfile.gettempdir(), host_limit_bytes=64 << 30)
     """
-    global _directories, _host_limit_bytes
+    global _directories, _host_limit_bytes, _staging_bytes
     native = _ffi.require(_compat.default_platform(), "offload.configure")
     for name, value in (("host_limit_bytes", host_limit_bytes), ("disk_threads", disk_threads)):
         if value is not None and value <= 0:
             raise ValueError(f"offload.configure: {name} must be positive, got {value}")
+    if staging_bytes is not None and staging_bytes < 0:
+        raise ValueError(f"offload.configure: staging_bytes is {staging_bytes}; 0 is the least")
     if directory is not None:
         one = isinstance(directory, (str, os.PathLike))
         folders = [os.fspath(folder) for folder in ([directory] if one else directory)]
@@ -50,6 +59,9 @@ def configure(
     if host_limit_bytes is not None:
         native.offload_limit_host(host_limit_bytes)
         _host_limit_bytes = host_limit_bytes
+    if staging_bytes is not None:
+        native.offload_limit_staging(staging_bytes)
+        _staging_bytes = staging_bytes
 
 
 def directories() -> tuple[str, ...]:
@@ -62,6 +74,20 @@ def host_limit_bytes() -> int:
     if _host_limit_bytes is not None:
         return _host_limit_bytes
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def staging_bytes(largest: int) -> int:
+    """Device memory beside XLA's for values of at most that size (`ffi/offload/staging.cc`)."""
+    if largest == 0:
+        return 0
+    chunk = max(-(-largest // CHUNKS), min(largest, LEAST_CHUNK))
+    chunk = -(-chunk // CHUNK_ALIGNMENT) * CHUNK_ALIGNMENT
+    count = 2 * -(-largest // chunk)
+    if _staging_bytes > 0:
+        half = _staging_bytes // 2 // CHUNK_ALIGNMENT * CHUNK_ALIGNMENT
+        chunk = min(max(half, CHUNK_ALIGNMENT), chunk)
+        count = max(_staging_bytes // chunk, 2)
+    return count * chunk
 
 
 def stats() -> dict[str, int]:

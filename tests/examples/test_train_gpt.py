@@ -168,14 +168,6 @@ def test_options_that_do_not_go_together(example, capsys, options, message):
     assert message in capsys.readouterr().err
 
 
-def test_without_a_planner(example, monkeypatch, capsys):
-    monkeypatch.delattr(offload, "plan", raising=False)
-    assert "planned" not in example.parse([]).policies
-    with pytest.raises(SystemExit):
-        example.main(["--policies=planned"])
-    assert "planned needs offload.plan" in capsys.readouterr().err
-
-
 def test_texts_that_cannot_be_learned(example, text, tmp_path):
     short = re.escape("the text held out has 430 bytes of 8600; give a longer text")
     with pytest.raises(SystemExit, match=short):

@@ -22,7 +22,7 @@ from plan_steps import (
 
 from jaxdirect import offload
 from jaxdirect.offload import _measure, _tickets, engine
-from jaxdirect.offload._cost import staging_bytes
+from jaxdirect.offload.engine import staging_bytes
 
 __all__ = ["clock"]
 KEEP = offload.Policy(default="keep")

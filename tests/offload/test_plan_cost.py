@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 import pytest
-from offload_layers import gradients, layer, make
+from offload_layers import assert_same_bits, gradients, layer, make
 
 from jaxdirect import offload
-from jaxdirect.offload import _cost
+from jaxdirect.offload import _cost, engine
 from jaxdirect.offload._cost import Clock, Rates
 from jaxdirect.offload._trace import Bytes
 from jaxdirect.offload._work import Work
@@ -67,15 +67,31 @@ def test_noise_makes_recomputing_no_gain():
     assert clock.scale > 0
 
 
-@pytest.mark.parametrize(("largest", "want"), [(0, 0), (1, 1024), (512, 1024), (513, 2048)])
+@pytest.mark.parametrize(
+    ("largest", "want"), [(0, 0), (1, 1024), (512, 1024), (513, 2048), (8 << 20, 16 << 20)]
+)
 def test_staging_is_two_of_the_largest(largest, want):
-    assert _cost.staging_bytes(largest) == want
+    assert engine.staging_bytes(largest) == want
 
 
-def test_staging_is_what_the_cache_takes():
-    before = offload.stats()["staging_bytes"]
+@pytest.mark.parametrize("limit", [0, 1, 1500, 5 << 10, 1 << 20])
+@pytest.mark.parametrize("rows", [1, 40, 3000])
+def test_staging_is_what_the_cache_takes(rows, limit):
     params, x = make()
-    wide = jnp.concatenate([x] * (2 + before // x.nbytes))  # more than other tests have moved
-    gradients(offload.checkpoint(layer, offload.Policy(host=["up"])))(params, wide)
-    gained = offload.stats()["staging_bytes"] - before
-    assert gained == _cost.staging_bytes(2 * wide.nbytes) - before
+    block = offload.checkpoint(layer, offload.Policy(host=["up"]))
+    wide = jnp.concatenate([x] * rows)
+    offload.configure(staging_bytes=limit)
+    try:
+        got = gradients(block)(params, wide)
+        assert offload.stats()["staging_bytes"] == engine.staging_bytes(2 * wide.nbytes)
+    finally:
+        offload.configure(staging_bytes=0)
+    assert_same_bits(got, gradients(block)(params, wide))
+
+
+def test_what_the_staging_holds_does_not_leave():
+    clock = _cost.Clock(1.0, 2.0, 1.0)
+    sizes, places = {"up": Bytes(moved=100, waiting=100, largest=10)}, {"up": "host"}
+    rates = _cost.Rates(host=10, disk=None, copy=1e9, flops=1)
+    seconds = [clock.seconds(0, places, sizes, rates, staging) for staging in (0, 50, 95, 200)]
+    assert seconds == pytest.approx([20, 10, 3, 3])
