@@ -33,6 +33,7 @@ inline nanobind::dict stats() {
            {"prefetched", all.prefetched},
            {"dropped", all.dropped},
            {"waiting", all.waiting},
+           {"spilled", all.spilled},
            {"disk_waits", all.disk_waits},
            {"disk_written_bytes", disk.written_bytes},
            {"disk_read_bytes", disk.read_bytes},

@@ -37,7 +37,7 @@ DiskTier& DiskTier::instance() {
 
 Status DiskTier::open(const std::vector<std::string>& directories, int threads) {
   std::unique_ptr<Disk> disk;
-  JAXDIRECT_RETURN_IF_ERROR(Disk::open(directories, &disk));
+  if (!directories.empty()) JAXDIRECT_RETURN_IF_ERROR(Disk::open(directories, &disk));
   std::lock_guard<std::mutex> lock(mutex_);
   disk_ = std::move(disk);
   io_.start(threads);

@@ -37,7 +37,8 @@ class DiskTier {
  public:
   static DiskTier& instance();
 
-  // Values that lie on the disk before stay there until they are fetched.
+  // Values that lie on the disk before stay there until they are fetched. No directory: none is
+  // open.
   Status open(const std::vector<std::string>& directories, int threads);
   std::shared_ptr<Disk> disk();  // nullptr: none is open
   IoThreads& io() { return io_; }

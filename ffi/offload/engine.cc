@@ -33,7 +33,7 @@ void Stats::add(const Stats& other) {
   stored += other.stored, stored_bytes += other.stored_bytes;
   fetched += other.fetched, fetched_bytes += other.fetched_bytes;
   forwarded += other.forwarded, prefetched += other.prefetched;
-  dropped += other.dropped, waiting += other.waiting;
+  dropped += other.dropped, waiting += other.waiting, spilled += other.spilled;
   disk_waits += other.disk_waits;
   staging_bytes += other.staging_bytes;
 }
@@ -154,20 +154,24 @@ Status Engine::move_out(StreamHandle compute, Ticket ticket, Value* value, const
 
 Status Engine::store(StreamHandle compute, const Call& call, std::span<const std::byte> value,
                      std::byte* same, std::span<uint32_t> words) {
+  const auto bytes = static_cast<int64_t>(value.size());
   Lock lock(mutex_);
-  if (call.on_disk) leave_room(lock, static_cast<int64_t>(value.size()));
-  JAXDIRECT_RETURN_IF_ERROR(begin(call.run));
+  if (call.on_disk) leave_room(lock, bytes);
+  Slab slab;
+  bool is_last = false;
+  JAXDIRECT_RETURN_IF_ERROR(take_slab(lock, bytes, &slab, &is_last));
   const Ticket ticket = next_ticket++;
   Value& moved = values_[ticket];
   moved.run = call.run;
   moved.site = call.site;
-  moved.bytes = static_cast<int64_t>(value.size());
-  Status status = SlabPool::instance().take(moved.bytes, &moved.slab);
+  moved.bytes = bytes;
+  moved.slab = std::move(slab);
+  Status status = begin(call.run);
   if (status.is_ok()) status = move_out(compute, ticket, &moved, value.data());
   if (status.is_ok() && same != value.data())
     status = copy(compute, same, value.data(), moved.bytes);
   if (status.is_ok()) status = write_ticket(compute, words, ticket);
-  if (status.is_ok() && call.on_disk) status = begin_write(ticket, &moved);
+  if (status.is_ok() && (call.on_disk || is_last)) status = begin_write(ticket, &moved);
   if (!status.is_ok()) {
     forget(ticket);
     return status;
@@ -277,7 +281,9 @@ Status Engine::prefetch(int64_t run) {
     if (value.run != run || value.is_staged()) continue;
     if (value.home == Home::kDisk && value.error.is_ok()) {
       const bool is_enough = reading_bytes_ > 0 && reading_bytes_ + value.bytes > staging_.bytes();
-      if (is_enough || !begin_read(ticket, &value).is_ok()) return Status::ok();
+      Slab slab;
+      if (is_enough || !SlabPool::instance().take(value.bytes, &slab).is_ok()) return Status::ok();
+      begin_read(ticket, &value, std::move(slab));
     }
     if (value.slab.data == nullptr || value.home == Home::kReading) continue;
     for (size_t i = 0; has_room && i < value.pieces.size(); ++i) {

@@ -14,7 +14,9 @@
 //
 // Values of the disk tier go on from their slabs to files, by threads of their own, and come back
 // into slabs when the values before them in the backward pass are fetched. A call waits for the
-// disk only where that was too late, so that what fails there is an error of that step.
+// disk only where that was too late, so that what fails there is an error of that step. Where the
+// host's memory is full and there is a disk, the oldest values of the host tier go on to it too.
+// The limit is the process's; a device without a value of its own in host memory exceeds it by one.
 
 #include <condition_variable>
 #include <cstdint>
@@ -49,6 +51,7 @@ struct Stats {
   int64_t prefetched = 0;  // those that were there again in time
   int64_t dropped = 0;     // values that nobody came for
   int64_t waiting = 0;     // values that may still be fetched
+  int64_t spilled = 0;     // values that went on to the disk because the host's memory was full
   int64_t disk_waits = 0;  // fetches that had to wait for a read
   int64_t staging_bytes = 0;
 
@@ -111,10 +114,12 @@ class Engine {
 
   // engine_disk.cc
   Status begin_write(Ticket ticket, Value* value);
-  Status begin_read(Ticket ticket, Value* value);
+  void begin_read(Ticket ticket, Value* value, Slab slab);
+  Status take_slab(Lock& lock, int64_t bytes, Slab* slab, bool* is_last);
   void end_io(Ticket ticket, Status status);
   // Waits until the value is in a slab or in the staging.
   Status bring_back(Lock& lock, Ticket ticket);
+  Status bring_back_into(Lock& lock, Ticket ticket, Slab* slab);
   void leave_room(Lock& lock, int64_t bytes);
   void abandon(Ticket ticket, Value* value);
   void drop(int64_t run);

@@ -40,8 +40,28 @@ Status Engine::begin_write(Ticket ticket, Value* value) {
   return Status::ok();
 }
 
-Status Engine::begin_read(Ticket ticket, Value* value) {
-  JAXDIRECT_RETURN_IF_ERROR(SlabPool::instance().take(value->bytes, &value->slab));
+// Host memory for a value. Where there is no more, the oldest go on to the disk, and the lock is
+// given up meanwhile. With none of its own left this is the last one: it has to go on itself.
+Status Engine::take_slab(Lock& lock, int64_t bytes, Slab* slab, bool* is_last) {
+  for (;;) {
+    Status status = SlabPool::instance().take(bytes, slab);
+    if (status.is_ok() || DiskTier::instance().disk() == nullptr) return status;
+    if (writing_bytes_ == 0) {
+      const auto oldest = std::find_if(values_.begin(), values_.end(), [](const auto& entry) {
+        const Value& value = entry.second;
+        return value.home == Home::kSlab && value.slab.data != nullptr && value.error.is_ok();
+      });
+      *is_last = oldest == values_.end();
+      if (*is_last) return SlabPool::instance().take(bytes, slab, /*may_exceed=*/true);
+      JAXDIRECT_RETURN_IF_ERROR(begin_write(oldest->first, &oldest->second));
+      ++stats_.spilled;
+    }
+    io_ended_.wait(lock);
+  }
+}
+
+void Engine::begin_read(Ticket ticket, Value* value, Slab slab) {
+  value->slab = std::move(slab);
   value->home = Home::kReading;
   reading_bytes_ += value->bytes;
   DiskTier::instance().io().add_read([this, ticket, disk = value->disk, extent = value->extent,
@@ -50,7 +70,6 @@ Status Engine::begin_read(Ticket ticket, Value* value) {
     if (status.is_ok()) status = disk->read(extent, data);
     end_io(ticket, std::move(status));
   });
-  return Status::ok();
 }
 
 // A thread has written the value, or read it. What is forgotten meanwhile is given back now.
@@ -75,6 +94,13 @@ void Engine::end_io(Ticket ticket, Status status) {
 }
 
 Status Engine::bring_back(Lock& lock, Ticket ticket) {
+  Slab slab;
+  const Status status = bring_back_into(lock, ticket, &slab);
+  if (slab.data != nullptr) SlabPool::instance().give(std::move(slab));  // others were faster
+  return status;
+}
+
+Status Engine::bring_back_into(Lock& lock, Ticket ticket, Slab* slab) {
   for (bool waited = false;;) {
     const auto found = values_.find(ticket);
     if (found == values_.end()) {
@@ -83,7 +109,14 @@ Status Engine::bring_back(Lock& lock, Ticket ticket) {
     Value& value = found->second;
     if (!value.error.is_ok()) return value.error;
     if (value.is_staged()) return Status::ok();
-    if (value.home == Home::kDisk) JAXDIRECT_RETURN_IF_ERROR(begin_read(ticket, &value));
+    if (value.home == Home::kDisk) {
+      if (slab->data == nullptr) {
+        bool is_last = false;  // it is fetched at once
+        JAXDIRECT_RETURN_IF_ERROR(take_slab(lock, value.bytes, slab, &is_last));
+        continue;  // the lock may have been given up
+      }
+      begin_read(ticket, &value, std::exchange(*slab, {}));
+    }
     if (value.home != Home::kReading) return Status::ok();
     stats_.disk_waits += !std::exchange(waited, true);
     io_ended_.wait(lock);

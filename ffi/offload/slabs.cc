@@ -12,7 +12,7 @@ SlabPool& SlabPool::instance() {
   return *pool;
 }
 
-Status SlabPool::take(int64_t bytes, Slab* slab) {
+Status SlabPool::take(int64_t bytes, Slab* slab, bool may_exceed) {
   std::lock_guard<std::mutex> lock(mutex_);
   const int64_t wanted = round_up(std::max<int64_t>(bytes, 1), kSlabAlignment);
   *slab = {nullptr, wanted, nullptr};
@@ -25,7 +25,7 @@ Status SlabPool::take(int64_t bytes, Slab* slab) {
     return Status::ok();
   }
   JAXDIRECT_RETURN_IF_ERROR(trim(limit_ - wanted));
-  if (mapped_bytes_ > limit_ - wanted) {
+  if (mapped_bytes_ > limit_ - wanted && !may_exceed) {
     return Status::error("offload: a value of ", bytes, " bytes does not fit beside ",
                          mapped_bytes_, " in host memory limited to ", limit_,
                          " bytes; raise offload.configure(host_limit_bytes=...), or keep or "

@@ -30,7 +30,7 @@ class SlabPool {
   static SlabPool& instance();
 
   // Before the limit is exceeded, what is free in other sizes goes back to the system.
-  Status take(int64_t bytes, Slab* slab);
+  Status take(int64_t bytes, Slab* slab, bool may_exceed = false);
   void give(Slab slab);
 
   // Most bytes that are mapped.

@@ -1,6 +1,10 @@
 // The tensor cache without XLA: values of random sizes stored and fetched by several executions at
 // once. Under a thread sanitizer it shows that copies on their way touch nothing of others.
 
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <atomic>
 #include <cstdio>
 #include <random>
 #include <string_view>
@@ -23,6 +27,8 @@ std::vector<std::byte> random_value(std::mt19937& random, int64_t bytes) {
   for (std::byte& byte : value) byte = static_cast<std::byte>(random());
   return value;
 }
+
+std::atomic<int> io_pause_us{0};
 
 struct Stored {
   int64_t site;
@@ -64,6 +70,40 @@ void run_steps(int64_t device, int steps) {
   }
 }
 
+// More is stored than a slow disk takes, and host memory is short.
+void check_a_slow_disk() {
+  constexpr int64_t kBytes = 50'000;
+  constexpr int kCount = 24;
+  expect(Engine::clear_all().is_ok(), "clear", "before the slow disk");
+  expect(SlabPool::instance().set_limit(6 * 13 * kSlabAlignment).is_ok(), "limit", "of six values");
+  io_pause_us = 20'000;
+  std::mt19937 random(7);
+  Engine& engine = Engine::of(50);
+  std::vector<Stored> stored;
+  for (int i = 0; i < kCount; ++i) {
+    Stored one{i % 3, random_value(random, kBytes), Words(2)};
+    std::vector<std::byte> buffer = one.value;
+    const Call call{50, 1, one.site, /*on_disk=*/i % 2 == 0};
+    const Status status = engine.store(nullptr, call, buffer, buffer.data(), one.ticket);
+    expect(status.is_ok(), "slow disk", status.message());
+    stored.push_back(std::move(one));
+    const int64_t mapped = SlabPool::instance().bytes().mapped;
+    expect(mapped <= 6 * 13 * kSlabAlignment, "slow disk", "host memory keeps its limit");
+  }
+  for (; !stored.empty(); stored.pop_back()) {
+    const Stored& one = stored.back();
+    std::vector<std::byte> found(one.value.size());
+    const Status status = engine.fetch(nullptr, {50, 1, one.site, false}, one.ticket, found);
+    expect(status.is_ok(), "slow disk", status.message());
+    expect(found == one.value, "slow disk", "other bytes than were stored");
+  }
+  io_pause_us = 0;
+  expect(Engine::all_stats().disk_waits > 0, "slow disk",
+         "nothing waited: the check shows nothing");
+  expect(Engine::all_stats().spilled > 0, "slow disk", "nothing had to go on");
+  expect(SlabPool::instance().set_limit(int64_t{1} << 62).is_ok(), "limit", "raised");
+}
+
 void check_refusals() {
   Engine& engine = Engine::of(100);
   std::vector<std::byte> value(100), smaller(99);
@@ -82,6 +122,7 @@ void check_refusals() {
   expect(!engine.fetch(nullptr, call, first, value).is_ok(), "fetch", "for the second time");
 
   expect(Engine::clear_all().is_ok(), "clear", "all");
+  expect(DiskTier::instance().open({}, 0).is_ok(), "open", "no disk any more");
   expect(SlabPool::instance().set_limit(3 * kSlabAlignment).is_ok(), "limit", "of three pages");
   for (int i = 0; i < 3; ++i) {
     const bool stored = engine.store(nullptr, call, value, value.data(), first).is_ok();
@@ -95,6 +136,17 @@ void check_refusals() {
 }  // namespace
 }  // namespace jaxdirect::offload
 
+// In the place of the C library's: a disk that takes its time.
+extern "C" ssize_t pwrite(int file, const void* data, size_t bytes, off_t offset) {
+  usleep(static_cast<useconds_t>(jaxdirect::offload::io_pause_us));
+  return syscall(SYS_pwrite64, file, data, bytes, offset);
+}
+
+extern "C" ssize_t pread(int file, void* data, size_t bytes, off_t offset) {
+  usleep(static_cast<useconds_t>(jaxdirect::offload::io_pause_us));
+  return syscall(SYS_pread64, file, data, bytes, offset);
+}
+
 int main(int argc, char** argv) {
   using namespace jaxdirect::offload;
   using jaxdirect::Status;
@@ -106,6 +158,7 @@ int main(int argc, char** argv) {
     devices.emplace_back([=] { run_steps(device, quick ? 20 : 400); });
   }
   for (std::thread& device : devices) device.join();
+  check_a_slow_disk();
   check_refusals();
   jaxdirect::testing::expect(Engine::clear_all().is_ok(), "clear", "all");
   jaxdirect::testing::expect(SlabPool::instance().bytes().mapped == 0, "clear", "gives all back");

@@ -26,15 +26,17 @@ def configure(
     Args:
         directory: a folder, or several that take turns, for the values of `Policy(disk=)`. Each
             gets one file without a name, which is gone when the process ends, however it does.
+            An empty list: no folder any more.
         host_limit_bytes: most host memory, in bytes, that values may take on all devices
-            together, those on their way to disk included. There is no limit at first.
+            together, those on their way to disk included. Over it the oldest go on to the folders,
+            or the step fails where there is none. There is no limit at first.
         staging_bytes: device memory, in bytes, for values on their way, on each device beside what
             XLA takes. With more of it a forward pass waits later for a slow link, and with less the
             link may wait for the program. 0, as at first: room for two of the largest values.
         disk_threads: how many threads read and write.
 
     Raises:
-        ValueError: a number is too small, or no directory is given.
+        ValueError: a number is too small.
         RuntimeError: a file cannot be made, or there is no native code for the platform.
 
     Example:
@@ -52,8 +54,6 @@ def configure(
     if directory is not None:
         one = isinstance(directory, (str, os.PathLike))
         folders = [os.fspath(folder) for folder in ([directory] if one else directory)]
-        if not folders:
-            raise ValueError("offload.configure: directory is an empty list; name a folder")
         native.offload_open_disk(folders, disk_threads)
         _directories = tuple(folders)
     if host_limit_bytes is not None:
@@ -96,7 +96,8 @@ def stats() -> dict[str, int]:
     Returns:
         `stored`, `fetched`: values; `stored_bytes`, `fetched_bytes`. Of those fetched, `forwarded`
         had not left the device yet and `prefetched` were back in time. `waiting`: values that may
-        still be fetched; `dropped`: values that nobody came for. `host_bytes`: host memory taken,
+        still be fetched; `dropped`: values that nobody came for; `spilled`: values that went on to
+        disk because host memory was full. `host_bytes`: host memory taken,
         of which `used_host_bytes` holds values; `staging_bytes`: device memory taken beside XLA's.
         `disk_written_bytes`, `disk_read_bytes`, `disk_file_bytes`: of the directories set last;
         `disk_waits`: fetches that had to wait for the disk.

@@ -14,7 +14,15 @@ from pathlib import Path
 
 import jax
 import pytest
-from offload_layers import BATCH, DEPTH, WIDTH, assert_same_bits, gradients, layer, make
+from offload_layers import (
+    BATCH,
+    DEPTH,
+    WIDTH,
+    assert_same_bits,
+    gradients,
+    layer,
+    make,
+)
 
 from jaxdirect import _compat, _ffi, offload
 
@@ -27,6 +35,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     offload.configure(directory=tmp_path)
     yield tmp_path
     offload.clear()
+    offload.configure(directory=[])
 
 
 def descriptors(folder: Path) -> list[int]:
@@ -84,9 +93,30 @@ def test_a_folder_that_is_none(tmp_path):
         offload.configure(directory=tmp_path / "nowhere")
 
 
-def test_an_empty_list_of_folders():
-    with pytest.raises(ValueError, match="directory is an empty list"):
-        offload.configure(directory=[])
+def test_no_folder_any_more(folder):
+    offload.configure(directory=[])
+    params, x = make()
+    with pytest.raises(Exception, match="no directory is set"):
+        gradients(ours)(params, x)
+    offload.clear()
+
+
+@pytest.mark.parametrize("slabs", [1, 2, 3])
+def test_where_host_memory_is_full_values_go_on_to_disk(folder, slabs):
+    params, x = make()
+    block = offload.checkpoint(layer, offload.Policy(host=["up"], keep=["nested"]))
+    before = offload.stats()
+    offload.configure(host_limit_bytes=slabs * PAGE)
+    try:
+        step = gradients(block)
+        for _ in range(10):
+            got = step(params, x)
+        found = offload.stats()
+    finally:
+        offload.configure(host_limit_bytes=1 << 62)
+    assert_same_bits(got, want(params, x))
+    assert found["host_bytes"] <= slabs * PAGE
+    assert found["spilled"] - before["spilled"] >= 10 * (DEPTH - slabs - 1)
 
 
 def test_no_folder_is_set():

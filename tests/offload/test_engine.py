@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -12,6 +14,7 @@ from offload_layers import (
     assert_close,
     assert_same_bits,
     gradients,
+    jit,
     layer,
     loss,
     make,
@@ -52,6 +55,41 @@ def test_many_steps_leave_memory_as_after_the_first():
     found = counted(before)
     assert found["host_bytes"] == found["used_host_bytes"] == found["staging_bytes"] == 0
     assert found["stored"] == 200 * DEPTH
+
+
+def test_steps_in_flight_do_not_mix():
+    params, x = make()
+    step = jit(jax.grad(loss(ours), (0, 1)))
+    want = jax.block_until_ready(step(params, x))
+    found = [step(params, x) for _ in range(12)]
+    for got in found:
+        assert_same_bits(got, want)
+
+
+def test_ten_thousand_steps_leave_everything_as_after_the_first(tmp_path):
+    offload.configure(directory=tmp_path)
+    block = offload.checkpoint(
+        lambda w, x: x + jnp.sin(offload.name(jnp.cos(offload.name(x * w, "up")), "down")),
+        offload.Policy(host=["up"], disk=["down"]),
+    )
+    weights, x = jnp.linspace(0.5, 1.5, 3), jnp.linspace(-1, 1, 8)
+
+    def descend(w, _):
+        bar = jax.grad(lambda w: jax.lax.scan(lambda x, w: (block(w, x), None), x, w)[0].sum())(w)
+        return w - 1e-3 * bar, None
+
+    run = jax.jit(lambda w: jax.lax.scan(descend, w, length=100)[0])
+    weights = jax.block_until_ready(run(weights))
+    before, files = offload.stats(), len(os.listdir("/proc/self/fd"))
+    for _ in range(100):
+        weights = run(weights)
+    assert jnp.isfinite(jax.block_until_ready(weights)).all()
+    found = counted(before)
+    for kind in ("host_bytes", "used_host_bytes", "staging_bytes", "disk_file_bytes"):
+        assert found[kind] <= 8 * 4096, kind  # those on their way to disk come and go
+    assert found["stored"] == found["fetched"] == 60_000
+    assert len(os.listdir("/proc/self/fd")) <= files + 2
+    offload.configure(directory=[])
 
 
 def test_a_limit_below_what_a_step_needs():
