@@ -19,7 +19,11 @@
 namespace jaxdirect::offload {
 
 inline nanobind::dict stats() {
-  const Stats all = Engine::all_stats();
+  // Python goes on while engines are busy: what they wait for may be a callback.
+  const Stats all = [] {
+    nanobind::gil_scoped_release release;
+    return Engine::all_stats();
+  }();
   const SlabPool::Bytes host = SlabPool::instance().bytes();
   const std::shared_ptr<Disk> open = DiskTier::instance().disk();
   const DiskStats disk = open == nullptr ? DiskStats() : open->stats();
@@ -52,17 +56,23 @@ inline void raise(const Status& status) {
 
 inline void add_cache(nanobind::module_& module) {
   module.def("offload_stats", &stats);
-  module.def("offload_limit_host",
-             [](int64_t bytes) { raise(SlabPool::instance().set_limit(bytes)); });
-  module.def("offload_limit_staging", [](int64_t bytes) { raise(Engine::limit_staging(bytes)); });
-  module.def("offload_open_disk", [](const std::vector<std::string>& directories, int threads) {
-    raise(DiskTier::instance().open(directories, threads));
-  });
+  using Free = nanobind::call_guard<nanobind::gil_scoped_release>;
+  module.def(
+      "offload_limit_host", [](int64_t bytes) { raise(SlabPool::instance().set_limit(bytes)); },
+      Free());
+  module.def(
+      "offload_limit_staging", [](int64_t bytes) { raise(Engine::limit_staging(bytes)); }, Free());
+  module.def(
+      "offload_open_disk",
+      [](const std::vector<std::string>& directories, int threads) {
+        raise(DiskTier::instance().open(directories, threads));
+      },
+      Free());
   module.def("offload_disk_is_direct", [] {
     const std::shared_ptr<Disk> disk = DiskTier::instance().disk();
     return disk != nullptr && disk->stats().direct;
   });
-  module.def("offload_clear", [] { raise(Engine::clear_all()); });
+  module.def("offload_clear", [] { raise(Engine::clear_all()); }, Free());
 }
 
 }  // namespace jaxdirect::offload

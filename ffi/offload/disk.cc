@@ -110,7 +110,7 @@ Status Disk::take(int64_t bytes, Extent* extent) {
   *extent = {static_cast<int>(number), file.extents.take(bytes, &grown_to), bytes};
   if (grown_to <= file.bytes) return Status::ok();
   if (const int error = ::posix_fallocate(file.descriptor, extent->offset, bytes); error != 0) {
-    file.extents.give(extent->offset, bytes);
+    file.extents.take_back(extent->offset);
     *extent = {};
     return Status::error("offload: no ", bytes, " bytes more in '", file.directory, "' beside ",
                          file.bytes, ": ", std::strerror(error));

@@ -27,6 +27,8 @@ class Extents {
   // Extends the file where no free extent fits: `*grown_to` is then its new size, else 0.
   int64_t take(int64_t bytes, int64_t* grown_to);
   void give(int64_t offset, int64_t bytes);
+  // Undoes a `take` that extended the file.
+  void take_back(int64_t offset) { end_ = offset; }
 
  private:
   std::map<int64_t, int64_t> free_;  // offset to bytes

@@ -1,32 +1,51 @@
 #include "offload/disk_tier.h"
 
+#include <algorithm>
+#include <chrono>
 #include <thread>
 #include <utility>
 
 namespace jaxdirect::offload {
+namespace {
+
+constexpr std::chrono::microseconds kPoll{100};
+
+}  // namespace
 
 void IoThreads::start(int threads) {
   std::lock_guard<std::mutex> lock(mutex_);
   for (; threads_ < threads; ++threads_) std::thread([this] { run(); }).detach();
 }
 
-void IoThreads::add(std::deque<std::function<void()>>* jobs, std::function<void()> job) {
+void IoThreads::add(std::deque<Waiting>* jobs, Waiting job) {
   std::lock_guard<std::mutex> lock(mutex_);
   jobs->push_back(std::move(job));
   added_.notify_one();
 }
 
+// The first whose event has passed.
+bool IoThreads::take(std::deque<Waiting>* jobs, Job* job) {
+  const auto ready = std::find_if(jobs->begin(), jobs->end(),
+                                  [](const Waiting& one) { return has_passed(one.after); });
+  if (ready == jobs->end()) return false;
+  *job = std::move(ready->job);
+  jobs->erase(ready);
+  return true;
+}
+
 void IoThreads::run() {
+  std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
-    std::function<void()> next;
-    {
-      std::unique_lock<std::mutex> lock(mutex_);
-      added_.wait(lock, [&] { return !reads_.empty() || !writes_.empty(); });
-      std::deque<std::function<void()>>& jobs = reads_.empty() ? writes_ : reads_;
-      next = std::move(jobs.front());
-      jobs.pop_front();
+    added_.wait(lock, [&] { return !reads_.empty() || !writes_.empty(); });
+    Job job;
+    const bool is_ready = take(&reads_, &job) || take(&writes_, &job);
+    lock.unlock();
+    if (is_ready) {
+      job();
+    } else {
+      std::this_thread::sleep_for(kPoll);
     }
-    next();
+    lock.lock();
   }
 }
 

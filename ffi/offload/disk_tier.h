@@ -13,23 +13,34 @@
 
 #include "common/status.h"
 #include "offload/disk.h"
+#include "offload/streams.h"
 
 namespace jaxdirect::offload {
 
-// Threads that do jobs in the order given, reads before writes: a backward pass waits for those.
+// Threads that do jobs, reads before writes: a backward pass waits for those. A job begins when an
+// event has passed, and others go first until then: what one device waits for may be another's,
+// which has not even been launched.
 class IoThreads {
  public:
+  using Job = std::function<void()>;
+
   void start(int threads);  // at least so many
-  void add_read(std::function<void()> job) { add(&reads_, std::move(job)); }
-  void add_write(std::function<void()> job) { add(&writes_, std::move(job)); }
+  void add_read(EventRef after, Job job) { add(&reads_, {std::move(after), std::move(job)}); }
+  void add_write(EventRef after, Job job) { add(&writes_, {std::move(after), std::move(job)}); }
 
  private:
-  void add(std::deque<std::function<void()>>* jobs, std::function<void()> job);
+  struct Waiting {
+    EventRef after;
+    Job job;
+  };
+
+  void add(std::deque<Waiting>* jobs, Waiting job);
+  static bool take(std::deque<Waiting>* jobs, Job* job);
   void run();
 
   std::mutex mutex_;
   std::condition_variable added_;
-  std::deque<std::function<void()>> reads_, writes_;
+  std::deque<Waiting> reads_, writes_;
   int threads_ = 0;
 };
 

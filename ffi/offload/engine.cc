@@ -25,6 +25,14 @@ struct Engines {
     static Engines* const engines = new Engines;  // handlers may run when the process ends
     return *engines;
   }
+
+  // They are never freed. Who waits for one must not keep others from theirs.
+  std::vector<Engine*> all() {
+    std::lock_guard<std::mutex> lock(mutex);
+    std::vector<Engine*> found;
+    for (const auto& [device, engine] : by_device) found.push_back(engine.get());
+    return found;
+  }
 };
 
 }  // namespace
@@ -57,11 +65,9 @@ Engine& Engine::of(int64_t device) {
 }
 
 Stats Engine::all_stats() {
-  Engines& engines = Engines::instance();
-  std::lock_guard<std::mutex> lock(engines.mutex);
   Stats all;
-  for (const auto& [device, engine] : engines.by_device) {
-    std::lock_guard<std::mutex> engine_lock(engine->mutex_);
+  for (Engine* const engine : Engines::instance().all()) {
+    std::lock_guard<std::mutex> lock(engine->mutex_);
     engine->stats_.waiting = static_cast<int64_t>(engine->values_.size());
     engine->stats_.staging_bytes = engine->staging_.bytes();
     all.add(engine->stats_);
@@ -70,26 +76,27 @@ Stats Engine::all_stats() {
 }
 
 Status Engine::limit_staging(int64_t bytes) {
-  Engines& engines = Engines::instance();
-  std::lock_guard<std::mutex> lock(engines.mutex);
   staging_limit = bytes;
-  for (const auto& [device, engine] : engines.by_device) {
-    Lock engine_lock(engine->mutex_);
-    JAXDIRECT_RETURN_IF_ERROR(engine->set_largest(0));  // the next value finds it as it should be
+  Status first = Status::ok();
+  for (Engine* const engine : Engines::instance().all()) {
+    Lock lock(engine->mutex_);
+    Status status = engine->set_largest(0);  // the next value finds it as it should be
+    if (first.is_ok()) first = std::move(status);
   }
-  return Status::ok();
+  return first;
 }
 
 Status Engine::clear_all() {
-  Engines& engines = Engines::instance();
-  std::lock_guard<std::mutex> lock(engines.mutex);
-  for (const auto& [device, engine] : engines.by_device) {
-    Lock engine_lock(engine->mutex_);
+  Status first = Status::ok();
+  for (Engine* const engine : Engines::instance().all()) {
+    Lock lock(engine->mutex_);
     while (!engine->order_.empty()) engine->drop(engine->order_.front());
-    engine->io_ended_.wait(engine_lock, [&] { return engine->abandoned_.empty(); });
-    JAXDIRECT_RETURN_IF_ERROR(engine->set_largest(0));
+    engine->io_ended_.wait(lock, [&] { return engine->abandoned_.empty(); });
+    Status status = engine->set_largest(0);
+    if (first.is_ok()) first = std::move(status);
   }
-  return SlabPool::instance().clear();
+  Status status = SlabPool::instance().clear();
+  return first.is_ok() ? std::move(status) : std::move(first);
 }
 
 // The first call of an execution.
@@ -127,9 +134,16 @@ Status Engine::take_chunk(StreamHandle stream, Staging::Piece piece, bool evict,
   }
   if (*chunk < 0) return Status::ok();
   std::vector<EventRef>& users = staging_.users(*chunk);
-  for (const EventRef& user : users) JAXDIRECT_RETURN_IF_ERROR(wait(stream, user));
-  users.clear();
-  return Status::ok();
+  Status status = Status::ok();
+  for (const EventRef& user : users) {
+    if (status.is_ok()) status = wait(stream, user);
+  }
+  if (status.is_ok()) {
+    users.clear();
+  } else {
+    staging_.give(std::exchange(*chunk, -1));
+  }
+  return status;
 }
 
 Status Engine::move_out(StreamHandle compute, Ticket ticket, Value* value, const std::byte* from) {
@@ -190,9 +204,13 @@ Status Engine::bring_piece(Ticket ticket, Value* value, size_t index, bool* brou
   if (!*brought) return Status::ok();
   const auto [begin, bytes] = extent_of(*value, index);
   EventRef arrived;
-  JAXDIRECT_RETURN_IF_ERROR(wait(in_, value->slab.used));
-  JAXDIRECT_RETURN_IF_ERROR(copy(in_, staging_.at(chunk), value->slab.data + begin, bytes));
-  JAXDIRECT_RETURN_IF_ERROR(record(in_, &arrived));
+  Status status = wait(in_, value->slab.used);
+  if (status.is_ok()) status = copy(in_, staging_.at(chunk), value->slab.data + begin, bytes);
+  if (status.is_ok()) status = record(in_, &arrived);
+  if (!status.is_ok()) {
+    staging_.give(chunk);
+    return status;
+  }
   staging_.users(chunk).push_back(arrived);
   value->slab.used = arrived;
   value->pieces[index] = {chunk, std::move(arrived)};
@@ -270,21 +288,24 @@ Status Engine::fetch(StreamHandle compute, const Call& call, std::span<const uin
     drop(call.run);
     return Status::ok();
   }
-  return prefetch(call.run);
+  (void)prefetch(call.run);  // this fetch is done; an error is the next one's, which copies itself
+  return Status::ok();
 }
 
 // The newest values that wait, as far as the staging has room; of those on the disk, as many again.
 Status Engine::prefetch(int64_t run) {
   bool has_room = true;
+  int64_t ahead = 0;  // read or being read, and not in the staging yet
   for (auto next = values_.rbegin(); next != values_.rend(); ++next) {
     auto& [ticket, value] = *next;
     if (value.run != run || value.is_staged()) continue;
     if (value.home == Home::kDisk && value.error.is_ok()) {
-      const bool is_enough = reading_bytes_ > 0 && reading_bytes_ + value.bytes > staging_.bytes();
       Slab slab;
+      const bool is_enough = ahead > 0 && ahead + value.bytes > staging_.bytes();
       if (is_enough || !SlabPool::instance().take(value.bytes, &slab).is_ok()) return Status::ok();
       begin_read(ticket, &value, std::move(slab));
     }
+    if (value.disk != nullptr && value.home != Home::kWriting) ahead += value.bytes;
     if (value.slab.data == nullptr || value.home == Home::kReading) continue;
     for (size_t i = 0; has_room && i < value.pieces.size(); ++i) {
       if (value.pieces[i].chunk >= 0) continue;

@@ -133,7 +133,7 @@ class Engine {
   std::deque<int64_t> order_;  // of the runs
   int64_t largest_ = 0;
   std::condition_variable io_ended_;
-  int64_t writing_bytes_ = 0, reading_bytes_ = 0;
+  int64_t writing_bytes_ = 0;
   std::map<Ticket, Value> abandoned_;  // forgotten while a thread had their slabs
   Stats stats_;
 };

@@ -31,12 +31,14 @@ Status Engine::begin_write(Ticket ticket, Value* value) {
   JAXDIRECT_RETURN_IF_ERROR(value->disk->take(value->slab.bytes, &value->extent));
   value->home = Home::kWriting;
   writing_bytes_ += value->bytes;
-  DiskTier::instance().io().add_write([this, ticket, disk = value->disk, extent = value->extent,
-                                       data = value->slab.data, arrived = value->slab.used] {
-    Status status = synchronize(arrived);
-    if (status.is_ok()) status = disk->write(extent, data);
-    end_io(ticket, std::move(status));
-  });
+  const EventRef& arrived = value->slab.used;
+  DiskTier::instance().io().add_write(
+      arrived,
+      [this, ticket, disk = value->disk, extent = value->extent, data = value->slab.data, arrived] {
+        Status status = synchronize(arrived);  // for its error
+        if (status.is_ok()) status = disk->write(extent, data);
+        end_io(ticket, std::move(status));
+      });
   return Status::ok();
 }
 
@@ -63,9 +65,9 @@ Status Engine::take_slab(Lock& lock, int64_t bytes, Slab* slab, bool* is_last) {
 void Engine::begin_read(Ticket ticket, Value* value, Slab slab) {
   value->slab = std::move(slab);
   value->home = Home::kReading;
-  reading_bytes_ += value->bytes;
-  DiskTier::instance().io().add_read([this, ticket, disk = value->disk, extent = value->extent,
-                                      data = value->slab.data, used = value->slab.used] {
+  const EventRef& used = value->slab.used;
+  DiskTier::instance().io().add_read(used, [this, ticket, disk = value->disk,
+                                            extent = value->extent, data = value->slab.data, used] {
     Status status = synchronize(used);
     if (status.is_ok()) status = disk->read(extent, data);
     end_io(ticket, std::move(status));
@@ -80,7 +82,7 @@ void Engine::end_io(Ticket ticket, Status status) {
   const bool is_gone = found == values_.end();
   Value& value = is_gone ? gone->second : found->second;
   const bool was_writing = value.home == Home::kWriting;
-  (was_writing ? writing_bytes_ : reading_bytes_) -= value.bytes;
+  if (was_writing) writing_bytes_ -= value.bytes;
   value.home = status.is_ok() == was_writing ? Home::kDisk : Home::kSlab;
   value.error = std::move(status);
   // The slab knows the last copy from it, which may have begun after the thread had.

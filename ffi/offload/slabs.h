@@ -44,7 +44,10 @@ class SlabPool {
   Bytes bytes();
 
  private:
-  Status trim(int64_t bytes);
+  // Free slabs beyond that many bytes, to be unmapped without the lock: a copy from one may wait
+  // for a device that waits for the lock.
+  std::vector<Slab> trim(int64_t bytes);
+  static Status unmap(std::vector<Slab> slabs);
 
   std::mutex mutex_;
   std::map<int64_t, std::vector<Slab>> free_;  // by size

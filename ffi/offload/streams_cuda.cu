@@ -103,7 +103,8 @@ Status synchronize(const EventRef& event) {
 }
 
 bool has_passed(const EventRef& event) {
-  return event == nullptr || cudaEventQuery(event->get()) == cudaSuccess;
+  // An error is for who waits.
+  return event == nullptr || cudaEventQuery(event->get()) != cudaErrorNotReady;
 }
 
 Status allocate_staging(int64_t bytes, std::byte** data) {

@@ -105,9 +105,9 @@ def clock(
     if keep is not None and recompute is not None and full > base and recompute > keep:
         scale = (recompute - keep) / (full - base)
     elif keep is not None:
-        scale = keep / base
+        scale = keep / base if base else 1.0
     elif recompute is not None:
-        scale = recompute / full
+        scale = recompute / full if full else 1.0
     whole = keep if keep is not None else scale * base
     share = min(1.0, work_seconds(forward, rates) / base) if base else 0.0
     return Clock(whole * share, whole * (1 - share), scale)

@@ -106,12 +106,29 @@ class Live:
 
 
 def _larger(one: Work, other: Work) -> Work:
-    """Work of the more expensive of two branches, with the names that only the other has."""
+    """Work of the more expensive of two branches, with what is more of each name in either."""
     heavy, light = sorted((one, other), key=lambda work: (work.flops, work.bytes))[::-1]
-    known = {_tickets.name_of(number) for number in heavy.fetched}
-    more = {n: m for n, m in light.fetched.items() if _tickets.name_of(n) not in known}
-    stored = heavy.stored | light.stored
-    return dataclasses.replace(heavy, fetched=heavy.fetched | more, stored=stored)
+    fetched = _by_name(heavy)
+    for name, moves in _by_name(light).items():
+        if _held(moves) > _held(fetched.get(name, {})):
+            fetched[name] = moves
+    return dataclasses.replace(
+        heavy,
+        fetched={n: m for moves in fetched.values() for n, m in moves.items()},
+        stored=heavy.stored | light.stored,
+        temporary=max(heavy.temporary, light.temporary),
+    )
+
+
+def _by_name(work: Work) -> dict[str, dict[int, Moves]]:
+    found: dict[str, dict[int, Moves]] = {}
+    for number, moves in work.fetched.items():
+        found.setdefault(_tickets.name_of(number), {})[number] = moves
+    return found
+
+
+def _held(moves: dict[int, Moves]) -> int:
+    return sum(m.bytes * m.waiting for m in moves.values())
 
 
 class _Alive:

@@ -18,7 +18,15 @@ from jaxdirect.offload._cost import Rates
 from jaxdirect.offload._trace import quiet
 from jaxdirect.offload.policy import Policy
 
-_NO_ROOM = ("RESOURCE_EXHAUSTED", "host memory limited")
+# Of XLA's message for a full device, and of the cache's for staging, slabs and files.
+_NO_ROOM = (
+    "RESOURCE_EXHAUSTED",
+    "host memory limited",
+    "bytes of GPU memory for values on their way",
+    "bytes of host memory",
+    "bytes more in",
+)
+_PROBE_VALUE_BYTES = 64 << 20
 _ROUNDS, _LEAST_ROUNDS, _ROUNDS_S = 15, 3, 2.0
 _PROBE_BYTES = 128 << 20
 _VALUES = 6  # of a round trip, of which the last two come back from the staging
@@ -57,6 +65,7 @@ class Steps:
         if room is not None and needs + donated > room:
             return None
         compiled = self._compiled(policy)
+        engine.empty_staging()  # it gets the size that this policy needs
         try:
             self._run(compiled)
             found: list[float] = []
@@ -71,7 +80,9 @@ class Steps:
 
     def rates(self, value_bytes: int, disk: bool) -> Rates:
         """Rates of the default device; a round trip takes values of that size."""
-        return measured_rates(_compat.default_platform(), value_bytes, disk)
+        value_bytes = min(value_bytes, _PROBE_VALUE_BYTES, engine.host_limit_bytes() // 8)
+        folders = engine.directories() if disk else ()
+        return measured_rates(_compat.default_platform(), value_bytes, folders)
 
     def _run(self, compiled: Any) -> float:
         args = [
@@ -99,12 +110,12 @@ def memory_bytes() -> int | None:
 
 
 def _bytes(tree: Any) -> int:
-    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+    return sum(getattr(leaf, "nbytes", 0) for leaf in jax.tree.leaves(tree))
 
 
 @functools.cache
-def measured_rates(platform: str, value_bytes: int, disk: bool) -> Rates:
-    """Measured once in a process for each size of value."""
+def measured_rates(platform: str, value_bytes: int, folders: tuple[str, ...]) -> Rates:
+    """Measured once in a process for each size of value, and for the disk's folders if any."""
     del platform  # part of the key
     value_bytes = max(4096, value_bytes // 4096 * 4096)
     numbers = jnp.ones((_PROBE_BYTES // 4,), jnp.float32)
@@ -114,7 +125,7 @@ def measured_rates(platform: str, value_bytes: int, disk: bool) -> Rates:
     flops = 2 * width**3 / _best(jax.jit(lambda x: x @ x), square)
     moves = _tickets.available()
     host = _round_trip("host", value_bytes) if moves else copy
-    return Rates(host, _round_trip("disk", value_bytes) if moves and disk else None, copy, flops)
+    return Rates(host, _round_trip("disk", value_bytes) if moves and folders else None, copy, flops)
 
 
 def _round_trip(place: str, value_bytes: int) -> float:

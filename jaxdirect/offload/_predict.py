@@ -11,6 +11,7 @@ from jaxdirect.offload._cost import Clock, Rates
 from jaxdirect.offload._trace import Bytes, Trace
 
 MOST_CANDIDATES = 4**6
+MOST_ALONE = 6
 # Values of the disk tier that are in host memory on their way: written, and read ahead.
 DISK_VALUES_IN_FLIGHT = 4 + 3
 
@@ -55,6 +56,7 @@ class Predictor:
         if moves and disk and sum(size.host for size in self.all.values()) > host_limit:
             options.append("disk")  # else host memory is as large and faster
         alone = int(math.log(MOST_CANDIDATES, len(options)) + 1e-9) - 1
+        alone = min(alone, MOST_ALONE)  # each set of names computed again is a pass over the jaxpr
         order = sorted(self.names, key=lambda name: -self.all.get(name, Bytes()).waiting)
         groups = [group for group in ([[n] for n in order[:alone]] + [order[alone:]]) if group]
         found = set()

@@ -172,6 +172,7 @@ class Search:
         seconds = self._steps.seconds(policy, peak) if is_of_use else None
         found = self.trials[places] = Trial(peak, seconds, expected_peak, expected_seconds)
         time = "not run" if found.seconds is None else f"{found.seconds * 1e3:.2f} ms"
+        time = "no memory to run" if found.seconds == math.inf else time
         self._report(f"{describe(policy)}: {_table.size(peak)}, {time}")
         return found
 
@@ -218,6 +219,12 @@ class Search:
 
     def _refusal(self) -> str:
         peak, places = min((trial.peak, places) for places, trial in self.trials.items())
+        if peak <= self.limits.budget:
+            return (
+                f"plan: what needs {self.limits.budget} bytes or less did not run for want of "
+                "memory on the device or on the host; free some, or raise "
+                "offload.configure(host_limit_bytes=...)"
+            )
         short = peak - self.limits.budget
         return (
             f"plan: no policy found needs {self.limits.budget} bytes or less; the least is {peak} "

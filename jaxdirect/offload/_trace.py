@@ -85,11 +85,15 @@ class Trace:
         return live(self._jaxpr, [wanted] * len(self._jaxpr.outvars))[1]
 
 
+class _AllMove(Policy):
+    """Unlike any policy that runs: a jitted step must not take one's trace for the other's."""
+
+
 def trace(step: Callable[..., Any], args: tuple[Any, ...]) -> Trace:
     """Reads `step(policy, *args)`."""
     with quiet(), _tickets.planning():
         # A function of its own: what was traced to run is not what is read.
-        closed = jax.make_jaxpr(lambda *args: step(Policy(default="host"), *args))(*args)
+        closed = jax.make_jaxpr(lambda *args: step(_AllMove(default="host"), *args))(*args)
     return Trace(closed.jaxpr)
 
 

@@ -126,6 +126,8 @@ def of(eqn: JaxprEqn, memory: set[Var]) -> Work:
 
 
 def _flops(eqn: JaxprEqn) -> float:
+    if not eqn.outvars:
+        return 0.0
     name, out = eqn.primitive.name, math.prod(getattr(eqn.outvars[0].aval, "shape", ()))
     if name == "dot_general":
         (contracted, _), _ = eqn.params["dimension_numbers"]

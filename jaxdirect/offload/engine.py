@@ -90,6 +90,13 @@ def staging_bytes(largest: int) -> int:
     return count * chunk
 
 
+def empty_staging() -> None:
+    """Frees the staging of all devices, which comes back at the size that the next values need."""
+    platform = _compat.default_platform()
+    if _ffi.available(platform):
+        _ffi.require(platform, "offload").offload_limit_staging(_staging_bytes)
+
+
 def stats() -> dict[str, int]:
     """Counters of the cache since the process began, of all devices together.
 

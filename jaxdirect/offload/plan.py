@@ -123,14 +123,17 @@ def plan(
     """
     if budget_bytes <= 0:
         raise ValueError(f"plan: budget_bytes must be positive, got {budget_bytes}")
-    donate = (donate_argnums,) if isinstance(donate_argnums, int) else tuple(donate_argnums)
+    numbers = (donate_argnums,) if isinstance(donate_argnums, int) else tuple(donate_argnums)
+    if any(not -len(args) <= number < len(args) for number in numbers):
+        raise ValueError(f"plan: donate_argnums {numbers} are not all of {len(args)} arguments")
+    donate = tuple(number % len(args) for number in numbers)
     report = progress or (lambda sentence: None)
     traced = trace(step, args)
     if not traced.names:
         raise ValueError(
             "plan: the step has no named values to place; name them with offload.name(x, 'up') "
             "and wrap their layer in offload.checkpoint(layer, policy) with the policy that the "
-            "step is given"
+            "step is given; names in loops, branches and other checkpoints of a layer do not count"
         )
     report(f"names: {', '.join(traced.names)}")
     moves = _tickets.available()
@@ -140,8 +143,13 @@ def plan(
         disk=moves and bool(engine.directories()),
         moves=moves,
     )
-    search = Search(traced, _measure.Steps(step, args, donate), limits, report)
-    return _finish(search)
+    was_idle = moves and engine.stats()["waiting"] == 0
+    try:
+        search = Search(traced, _measure.Steps(step, args, donate), limits, report)
+        return _finish(search)
+    finally:
+        if was_idle:
+            engine.clear()  # of what measuring took
 
 
 def _finish(search: Search) -> Plan:
