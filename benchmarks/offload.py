@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--directory", type=Path, help="for the disk tier; default: that of the results")
     options = command.parse(parser, argv)
     # The cache's staging lies beside what JAX takes.
-    command.environment(options, memory="0.9")
+    command.environment(options, memory="0.85")
     return watch.run("offload_peers.benchmark", "Offload", options)
 
 

@@ -21,6 +21,7 @@ from .report import KEEP, OURS, RECOMPUTE
 MULTIPLES = (1, 1.5, 1.8, 2.0, 2.2)
 SMALL_MULTIPLES = (1, 2)
 MOVED = ("up+qkv", "all")
+LIMIT_S = 150
 
 
 def batches(config: model.Config, small: bool) -> list[int]:
@@ -58,7 +59,7 @@ def measure(ctx: run.Context, case: Case) -> dict[str, Any]:
                 _weigh(program, least, config, base, staging)
                 _leave_out_above(program, most)
                 found.append(program)
-    run.time_steps(ctx, found)
+    run.time_steps(ctx, found, limit_s=LIMIT_S)
     for program in found:
         if "seconds" in program.record:
             tokens = program.record["batch"] * base.steps

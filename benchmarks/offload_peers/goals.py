@@ -53,7 +53,7 @@ def _planned(record: dict[str, Any]) -> list[Goal]:
         name = f"planned {share}"
         peer = fitting_peer(record, name)
         values[f"{share} %"] = None if peer is None else over(record, peer, name)
-    step = {"": over(record, "planned 53")}
+    step = {"": record.get("contenders", {}).get("planned 53", {}).get("over_keep")}
     return [
         Goal("planned for 47 % less activation memory: step", 1.04, 1.01, step),
         Goal("planned: best peer that fits over ours", 1.0, 1.15, values, higher=True),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 from harness import programs as harness
@@ -57,7 +58,7 @@ class Context:
         return harness.Program(name, model.step(config, wrap), inputs, every=every)
 
 
-def by_jax(policy: object) -> Wrap:
+def by_jax(policy: Any) -> Wrap:
     """Layers by `jax.checkpoint`."""
     return lambda block: jax.checkpoint(block, policy=policy, prevent_cse=False)
 
