@@ -85,8 +85,8 @@ class Same:
     def _result(self, key: tuple, wrap: run.Wrap) -> Any:
         if key not in self._known:
             lowered = jax.jit(model.step(self._config, wrap)).lower(*self._given)
-            options = {"xla_gpu_deterministic_ops": True}
-            self._known[key] = lowered.compile(compiler_options=options)
+            compiled = lowered.compile(compiler_options={"xla_gpu_deterministic_ops": True})
+            self._known[key] = compiled
         return self._known[key](*self._given)
 
 

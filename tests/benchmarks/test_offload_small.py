@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,8 @@ import pytest
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
-from offload_peers import batch, cases, model, peers_torch, plain_io  # noqa: E402
+from harness.programs import Program  # noqa: E402
+from offload_peers import batch, cases, model, peers_torch, plain_io, run  # noqa: E402
 
 MOVED = {"host up", "host up+qkv", "host up+qkv 4x"}
 WITHOUT = (
@@ -31,9 +34,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, str]:
     command += ["--rounds", "4", "--only", "^gpt4096/|^torch|/batch$|/rate$"]
     command += ["--without", WITHOUT, "--output", str(file)]
     environment = os.environ | {"XLA_FLAGS": XLA_FLAGS}
-    run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert run.returncode == 0, run.stdout + run.stderr
-    return json.loads(file.read_text())["cases"], run.stdout
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(file.read_text())["cases"], done.stdout
 
 
 def test_policies(whole: tuple[dict, str]) -> None:
@@ -55,6 +58,26 @@ def test_a_larger_staging_is_of_its_contender_alone(whole: tuple[dict, str]) -> 
     assert all(0 < found[who]["staging_bytes"] <= 2 * 8192 for who in MOVED - {"host up+qkv 4x"})
     assert found["host up+qkv 4x"]["staging_bytes"] == 4 * 2 * 8192
     assert found["host up+qkv 4x"]["peak_bytes"] == found["host up+qkv"]["peak_bytes"]
+
+
+def test_every_timing_has_the_staging_of_its_contender(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    seen: dict[str, set[int]] = {"one": set(), "other": set()}
+    monkeypatch.setattr(run.offload, "configure", lambda staging_bytes: sizes.append(staging_bytes))
+
+    def rounds(contenders: list, count: int, *, before: Callable, **_: float) -> dict:
+        for contender in [*contenders, *reversed(contenders)] * count:
+            before(contender)
+            seen[contender.name].add(sizes[-1])
+        return {contender.name: [1.0] for contender in contenders}
+
+    monkeypatch.setattr("harness.programs.rounds", rounds)
+    options = argparse.Namespace(rounds=2, small=True)
+    programs = [Program(name, lambda x: x + 1, [(1.0,)]) for name in seen]
+    run.compile_each(programs)
+    run.time_steps(run.Context("cpu", set(), set(), options), programs, {"other": 4096})
+    assert seen == {"one": {0}, "other": {4096}}
+    assert sizes[-1] == 0
 
 
 def test_budgets(whole: tuple[dict, str]) -> None:
