@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+
 from . import report
 from .report import KEEP, Record
 
@@ -66,7 +68,9 @@ def _batch(record: Record, who: str) -> str:
 def _rate(name: str, record: Record) -> str:
     ours, plain = (record[f"{who}_bytes_per_s"] / GB for who in ("ours", "plain"))
     how = "O_DIRECT" if record["direct"] else "through the page cache"
-    return f"{name:<20} {ours:.2f} GB/s, plain {plain:.2f} GB/s {how}: {record['ratio']:.2f}x"
+    share = record["kept_seconds"] / statistics.median(m["seconds"] for m in record["ours"])
+    row = f"{name:<20} {ours:.2f} GB/s, plain {plain:.2f} GB/s {how}: {record['ratio']:.2f}x"
+    return f"{row} (computing takes {100 * share:.0f} % of ours)"
 
 
 def _places(policy: dict[str, str]) -> str:
