@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
+from harness import worker
 from harness.results import Results
 from harness.runner import Benchmark, Record
 
-from . import cases, goals, report, run
+from . import batch, budgets, cases, goals, peers_torch, policies, rate, report, run, table
+
+MEASURES = {
+    "policies": policies.measure,
+    "budgets": budgets.measure,
+    "batch": batch.measure,
+    "rate": rate.measure,
+}
 
 
 class Offload(Benchmark):
@@ -16,6 +26,8 @@ class Offload(Benchmark):
 
     name = "offload"
     packages = report.PACKAGES
+    peer = "torch"
+    share = 0.25
     context: run.Context
 
     def cases(self) -> Iterable[cases.Case]:
@@ -23,9 +35,7 @@ class Offload(Benchmark):
 
     def start(self) -> Record:
         options = self.options
-        self.context = run.Context(
-            self.platform, self.without, self.again, rounds=options.rounds, small=options.small
-        )
+        self.context = run.Context(self.platform, self.without, self.again, options)
         return {"xla_flags": os.environ.get("XLA_FLAGS", ""), "small": options.small}
 
     def introduction(self) -> str:
@@ -34,10 +44,25 @@ class Offload(Benchmark):
         )
 
     def measure(self, case: cases.Case) -> Record:
-        return run.measure(self.context, case)
+        return MEASURES[case.kind](self.context, case)
+
+    def measure_peer(self, found: list[Any], limit_s: float) -> Iterator[tuple[str, Record | str]]:
+        sizes = {c.model: dataclasses.asdict(self.context.config(c.model)) for c in found}
+        job = {
+            "device": self.platform,
+            "deadline_s": limit_s,
+            "rounds": self.options.rounds or peers_torch.ROUNDS,
+            "sizes": sizes,
+            "cases": [c.params() | {"name": c.name} for c in found],
+        }
+        python = self.options.torch_python
+        return worker.records(python, "offload_peers.torch_worker", job, "PyTorch")
+
+    def derive(self, record: Record) -> None:
+        report.derive(record)
 
     def line(self, name: str, record: Record, peer: Record | None) -> str:
-        return report.line(name, record)
+        return table.line(name, record)
 
     def judge(self, results: Results) -> None:
         judged = goals.evaluate(results.data["cases"])

@@ -47,6 +47,11 @@ SMALL = Config(layers=3, hidden=32, heads=2, steps=16, batch=2)
 NAMES = {"input": 1, "qkv": 3, "attn": 1, "proj": 1, "up": 4}
 
 
+def value_bytes(config: Config) -> dict[str, int]:
+    """Bytes of one layer's value of each name."""
+    return {n: 2 * wide * config.hidden * config.batch * config.steps for n, wide in NAMES.items()}
+
+
 def init(config: Config, seed: int = 0) -> dict[str, jax.Array]:
     """Parameters: bfloat16, layers stacked."""
     d, n = config.hidden, config.layers

@@ -6,7 +6,7 @@ import statistics
 from typing import Any
 
 PACKAGES = ("jaxdirect", "jax", "jaxlib", "jax-cuda13-plugin", "numpy", "torch")
-OURS, KEEP, RECOMPUTE, JAX = "host", "keep", "recompute", "jax"
+OURS, KEEP, RECOMPUTE, JAX, PLANNED = "host", "keep", "recompute", "jax", "planned"
 
 Record = dict[str, Any]
 
@@ -51,30 +51,67 @@ def saved(record: Record, name: str) -> float | None:
     return (keep["peak_bytes"] - own["peak_bytes"]) / own["moved_bytes"]
 
 
-def line(name: str, record: Record) -> str:
-    """The rows of a case, one for each contender."""
-    rows = [name]
-    for who, figures in record["contenders"].items():
-        if "seconds" not in figures:
-            rows.append(f"  {who:<14} {_failure(figures)}")
-            continue
-        text = f"  {who:<14} {figures['seconds'] * 1e3:8.1f} ms"
-        if who != KEEP and (cost := over(record, who)) is not None:
-            text += f" {100 * (cost - 1):+6.1f} %"
-            if (between := interval(record, who)) is not None:
-                text += " ({:+.1f} to {:+.1f})".format(*(100 * (b - 1) for b in between))
-        if (share := activations(record, who)) is not None:
-            text += f" | activations {100 * share:5.1f} %"
-        if "moved_bytes" in figures:
-            text += f" | moved {figures['moved_bytes'] / 2**30:6.2f} GiB"
-            text += f", staging {figures['staging_bytes'] / 2**30:5.2f}"
-            text += f", {'same bits' if figures.get('same_bits') else 'OTHER BITS'}"
-        rows.append(text)
-    return "\n".join(rows)
+def bound(record: Record, name: str) -> float | None:
+    """Least time of a step of ours over keep's, if nothing but the link to the host bounds it.
+
+    With F and B the seconds of keep's forward and backward pass, M moved bytes, S of staging (what
+    it holds when the forward pass ends need not have left) and r bytes a second of the link:
+    max(F, (M - S) / r) + max(B, (M - S) / r). Where the names that stay are computed again, B is
+    what full recomputation takes beyond F.
+    """
+    found = record.get("contenders", {})
+    own, keep = found.get(name, {}), found.get(KEEP, {}).get("seconds")
+    whole = found.get(RECOMPUTE, {}).get("seconds") if own.get("recomputes") else keep
+    if keep is None or whole is None or "moved_bytes" not in own or "forward_share" not in record:
+        return None
+    forward = keep * record["forward_share"]
+    left = max(own["moved_bytes"] - own["staging_bytes"], 0)
+    one_way = left / record["link_bytes_per_s"]
+    return (max(forward, one_way) + max(whole - forward, one_way)) / keep
 
 
-def _failure(figures: Record) -> str:
-    for key in ("oom", "skipped", "error"):
-        if key in figures:
-            return f"{key}: {figures[key][:110]}"
-    return ""
+def derive(record: Record) -> None:
+    """Adds the bounds to a record."""
+    for who, figures in record.get("contenders", {}).items():
+        if (least := bound(record, who)) is not None:
+            figures["bound_over_keep"] = least
+
+
+def fitting_peer(record: Record, name: str) -> str | None:
+    """The fastest peer of a planned step that needs no more memory than its budget.
+
+    Peers are keep, full recomputation and JAX's own offload.
+    """
+    found = record.get("contenders", {})
+    budget = found.get(name, {}).get("budget_bytes")
+    peers = {
+        who: figures["seconds"]
+        for who, figures in found.items()
+        if (who in (KEEP, RECOMPUTE) or who.startswith(JAX))
+        and "seconds" in figures
+        and budget is not None
+        and figures["peak_bytes"] <= budget
+    }
+    return min(peers, key=lambda who: peers[who], default=None)
+
+
+def tokens_rate(record: Record, name: str) -> float | None:
+    """Tokens a second over keep's, which has the model's own batch."""
+    cost = over(record, name)
+    return None if cost is None else record["contenders"][name]["multiple"] / cost
+
+
+def largest_multiple(record: Record, least_rate: float) -> float | None:
+    """The largest batch, in units of the model's own, that is worked through as fast as keep's.
+
+    Args:
+        record: of a case of batches, in which those that need too much memory were not timed.
+        least_rate: tokens a second, over keep's.
+    """
+    rates = {who: tokens_rate(record, who) for who in record.get("contenders", {})}
+    multiples = [
+        record["contenders"][who]["multiple"]
+        for who, rate in rates.items()
+        if rate is not None and who.startswith(OURS) and rate >= least_rate
+    ]
+    return max(multiples, default=0.0 if any(rates.values()) else None)
