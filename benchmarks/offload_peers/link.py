@@ -24,7 +24,7 @@ def measure(config: model.Config, given: tuple) -> dict[str, float]:
     """
     offload.configure(staging_bytes=0)
     largest = max(model.value_bytes(config).values())
-    rates = _measure.measured_rates(_compat.default_platform(), largest, False)
+    rates = _measure.measured_rates(_compat.default_platform(), largest, ())
     offload.clear()
 
     def step(policy: offload.Policy, *args: Any) -> Any:

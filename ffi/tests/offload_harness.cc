@@ -70,6 +70,24 @@ void run_steps(int64_t device, int steps) {
   }
 }
 
+// A device's copies may wait for another device, whose values must not wait for theirs.
+void check_jobs_that_wait() {
+  StreamHandle slow{};
+  expect(make_stream(&slow).is_ok(), "jobs", "a stream");
+  std::vector<std::byte> from(size_t{1} << 28), to(from.size());
+  EventRef late;
+  expect(copy(slow, to.data(), from.data(), static_cast<int64_t>(from.size())).is_ok(), "jobs",
+         "a long copy");
+  expect(record(slow, &late).is_ok(), "jobs", "its end");
+  static IoThreads* const threads = new IoThreads;  // they run as long as the process
+  threads->start(1);
+  static std::atomic<int> begun{0}, first{0};
+  threads->add_write(late, [] { ++begun; });
+  threads->add_write(nullptr, [] { first = ++begun; });
+  while (begun < 2) usleep(1000);
+  expect(first == 1, "jobs", "one that could begin waited for one that could not");
+}
+
 // More is stored than a slow disk takes, and host memory is short.
 void check_a_slow_disk() {
   constexpr int64_t kBytes = 50'000;
@@ -158,6 +176,7 @@ int main(int argc, char** argv) {
     devices.emplace_back([=] { run_steps(device, quick ? 20 : 400); });
   }
   for (std::thread& device : devices) device.join();
+  check_jobs_that_wait();
   check_a_slow_disk();
   check_refusals();
   jaxdirect::testing::expect(Engine::clear_all().is_ok(), "clear", "all");

@@ -173,3 +173,54 @@ def test_steps_without_names():
     for wrong in (bare, nameless):
         with pytest.raises(ValueError, match=r"offload\.name\(x, 'up'\).*offload\.checkpoint"):
             offload.plan(wrong, *make_light(), budget_bytes=1 << 30)
+
+
+def test_arguments_to_donate_are_counted_from_either_end(clock):
+    clock(dear_to_recompute, FAST)
+    args = make_light(BATCH * 40)
+
+    def step(policy, params, x):
+        return light(policy, params, x), x + 1
+
+    def peak(**options):
+        return offload.plan(step, *args, budget_bytes=1 << 30, **options).keep.peak_bytes
+
+    assert peak(donate_argnums=1) == peak(donate_argnums=-1) < peak()
+    with pytest.raises(ValueError, match=r"donate_argnums \(2,\) are not all of 2 arguments"):
+        planned(1 << 30, args, donate_argnums=2)
+
+
+def test_a_step_that_prints_is_read(clock):
+    clock(dear_to_recompute, FAST)
+
+    def step(policy, params, x):
+        jax.debug.callback(lambda total: None, x.sum())
+        return light(policy, params, x)
+
+    assert offload.plan(step, *make_light(), budget_bytes=1 << 30).keep.peak_bytes > 0
+
+
+def test_planning_and_running_do_not_share_what_jit_has_traced(clock):
+    clock(dear_to_recompute, FAST)
+
+    def block(matrix, x):  # the backward pass needs nothing of "out"
+        return x + offload.name(light_layer(matrix, x), "out")
+
+    step = jax.jit(step_of(block), static_argnums=0)
+    everywhere = offload.Policy(default="host")
+    offload.plan(step, *make_light(), budget_bytes=1 << 30)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        jax.block_until_ready(step(everywhere, *make_light()))
+    assert offload.stats()["waiting"] == 0, "what is planned with was run"
+
+
+def test_little_host_memory_keeps_no_plan_from_being_made():
+    offload.configure(host_limit_bytes=64 << 10)
+    try:
+        plan = planned(1 << 30, make_light(512))
+    finally:
+        offload.configure(host_limit_bytes=1 << 62)
+    assert plan.policy.names("host") == ()
+    found = offload.stats()
+    assert (found["staging_bytes"], found["host_bytes"]) == (0, 0), "measuring has left memory"

@@ -67,7 +67,8 @@ def test_rates_of_the_disk(tmp_path):
     offload.configure(directory=tmp_path)
     assert engine.directories() == (str(tmp_path),)
     before = offload.stats()["disk_written_bytes"]
-    rates = _measure.measured_rates("cpu", 8192, True)
+    folders = (str(tmp_path),)
+    rates = _measure.measured_rates("cpu", 8192, folders)
     assert rates.disk > 0
     assert offload.stats()["disk_written_bytes"] - before >= 6 * 8192
-    assert _measure.measured_rates("cpu", 8192, True) is rates  # measured once
+    assert _measure.measured_rates("cpu", 8192, folders) is rates  # measured once
