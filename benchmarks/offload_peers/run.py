@@ -16,7 +16,7 @@ from jaxdirect import offload
 from . import model
 from .report import JAX
 
-SYNC_S = 0.8  # several short steps in a row
+SYNC_S = 0.4  # a step or a few
 LIMIT_S = 240
 RIVALS_EVERY = 4  # rounds
 
