@@ -4,7 +4,7 @@
 #   scripts/gpu.sh [--family NAME] [--sanitize] [--no-tests] [--no-benchmark] [--limit SECONDS]
 #                  [arguments of the family's benchmark]
 #
-# --family            hostmem, relational or conv: its harness and its benchmark, and of the tests
+# --family            hostmem, relational, conv or offload: its harness and its benchmark, and of the tests
 #                     only its own and its layers'; default: all tests, hostmem's benchmark
 # --limit             of each step
 # PYTHON              interpreter that has jax, scikit-build-core, nanobind, pytest; default python3
@@ -81,7 +81,7 @@ if ((tests)); then
 fi
 if ((sanitize)); then
   [[ -n ${JAXDIRECT_HARNESSES:-} ]] || step harnesses build_harnesses
-  for one in ${family:-hostmem relational conv}; do
+  for one in ${family:-hostmem relational conv offload}; do
     step "$one-harness" check "$one"
   done
 fi

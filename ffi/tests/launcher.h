@@ -107,7 +107,7 @@ class Buffer {
   explicit Buffer(const std::vector<T>& values, Place place = Place::kDevice, size_t offset = 0)
       : count_(values.size()), offset_(offset), place_(place) {
     base_ = static_cast<std::byte*>(allocate(offset + count_ * sizeof(T), place));
-    if (count_ > 0) copy(base_ + offset_, values.data(), count_ * sizeof(T));
+    if (count_ > 0) testing::copy(base_ + offset_, values.data(), count_ * sizeof(T));
   }
   ~Buffer() { release(base_, place_); }
   Buffer(const Buffer&) = delete;
@@ -116,7 +116,7 @@ class Buffer {
   T* data() { return reinterpret_cast<T*>(base_ + offset_); }
   std::vector<T> read() const {
     std::vector<T> values(count_);
-    if (count_ > 0) copy(values.data(), base_ + offset_, count_ * sizeof(T));
+    if (count_ > 0) testing::copy(values.data(), base_ + offset_, count_ * sizeof(T));
     return values;
   }
 

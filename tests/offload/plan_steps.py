@@ -45,9 +45,10 @@ def make_light(batch: int = 8) -> tuple[jax.Array, jax.Array]:
     return jnp.ones((3, 16, 16)) / 16, jnp.ones((batch, 16))
 
 
-def peak_of(step: Any, policy: Any, *args: Any) -> int:
-    """Device bytes of the compiled step, by the compiler, without staging."""
-    found = jax.jit(lambda *args: step(policy, *args)).lower(*args).compile().memory_analysis()
+def peak_of(step: Any, policy: Any, *args: Any, **options: Any) -> int:
+    """Device bytes of the compiled step, by the compiler, without staging; options of `jax.jit`."""
+    run = jax.jit(lambda *args: step(policy, *args), **options)
+    found = run.lower(*args).compile().memory_analysis()
     whole = found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
     return whole - found.alias_size_in_bytes
 

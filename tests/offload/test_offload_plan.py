@@ -185,7 +185,10 @@ def test_arguments_to_donate_are_counted_from_either_end(clock):
     def peak(**options):
         return offload.plan(step, *args, budget_bytes=1 << 30, **options).keep.peak_bytes
 
-    assert peak(donate_argnums=1) == peak(donate_argnums=-1) < peak()
+    assert peak() == peak_of(step, KEEP, *args)
+    donated = peak_of(step, KEEP, *args, donate_argnums=1)
+    assert peak(donate_argnums=1) == peak(donate_argnums=-1) == donated
+    assert donated < peak() or jax.default_backend() == "gpu"  # XLA copies what it needs later
     with pytest.raises(ValueError, match=r"donate_argnums \(2,\) are not all of 2 arguments"):
         planned(1 << 30, args, donate_argnums=2)
 

@@ -102,7 +102,8 @@ def test_vmap_moves_all_of_a_batch_at_once():
 
 
 def test_shard_map_counts_one_device_and_the_host_memory_of_all():
-    mesh = Mesh(np.array(jax.devices()[:2]), ("d",))
+    devices = jax.devices() if len(jax.devices()) > 1 else jax.devices("cpu")
+    mesh = Mesh(np.array(devices[:2]), ("d",))
     specs = {"in_specs": (PartitionSpec(), PartitionSpec("d")), "out_specs": PartitionSpec()}
 
     def gradient(policy, params, x):
