@@ -128,7 +128,7 @@ void check_a_slow_disk() {
   constexpr int kCount = 24;
   expect(Engine::clear_all().is_ok(), "clear", "before the slow disk");
   expect(SlabPool::instance().set_limit(6 * 13 * kSlabAlignment).is_ok(), "limit", "of six values");
-  io_pause_us = 20'000;
+  io_pause_us = 150'000;
   std::mt19937 random(7);
   Engine& engine = Engine::of(50);
   std::vector<Stored> stored;
