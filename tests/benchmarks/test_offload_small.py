@@ -23,7 +23,7 @@ WITHOUT = (
     "jax all,jax up,host input,host all,host up+proj,host all 4x,planned 30,planned 50,planned 70"
 )
 # The programs are many and small: to compile them is all that takes time.
-XLA_FLAGS = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+XLA_FLAGS = "--xla_backend_optimization_level=0"
 
 
 @pytest.fixture(scope="module")
