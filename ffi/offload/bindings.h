@@ -39,6 +39,7 @@ inline nanobind::dict stats() {
            {"waiting", all.waiting},
            {"spilled", all.spilled},
            {"disk_waits", all.disk_waits},
+           {"sent_bytes", all.sent_bytes},
            {"disk_written_bytes", disk.written_bytes},
            {"disk_read_bytes", disk.read_bytes},
            {"disk_file_bytes", disk.file_bytes},

@@ -42,7 +42,7 @@ void Stats::add(const Stats& other) {
   fetched += other.fetched, fetched_bytes += other.fetched_bytes;
   forwarded += other.forwarded, prefetched += other.prefetched;
   dropped += other.dropped, waiting += other.waiting, spilled += other.spilled;
-  disk_waits += other.disk_waits;
+  disk_waits += other.disk_waits, sent_bytes += other.sent_bytes;
   staging_bytes += other.staging_bytes;
 }
 
@@ -112,8 +112,9 @@ Status Engine::begin(int64_t run) {
   return Status::ok();
 }
 
-// Makes the staging for values of that size. What is in it is in slabs too.
+// Makes the staging for values of that size. What is in it goes to slabs, if it is not there too.
 Status Engine::set_largest(int64_t bytes) {
+  for (auto& [ticket, value] : values_) JAXDIRECT_RETURN_IF_ERROR(send(&value));
   largest_ = 0;
   const Status status = staging_.resize(bytes, staging_limit);
   for (auto& [ticket, value] : values_) {
@@ -124,12 +125,14 @@ Status Engine::set_largest(int64_t bytes) {
 }
 
 // A chunk that `stream` may write to when what it has been given is done; -1 if there is none. With
-// `evict` that is the oldest one's, which is in its slab too.
+// `evict` that is the oldest one's, which is in its slab too, or goes there.
 Status Engine::take_chunk(StreamHandle stream, Staging::Piece piece, bool evict, int* chunk) {
   *chunk = staging_.take(piece);
   if (*chunk < 0 && evict) {
     const Staging::Piece oldest = *staging_.oldest();
-    staging_.give(std::exchange(values_.at(oldest.ticket).pieces[oldest.index], {}).chunk);
+    Value& owner = values_.at(oldest.ticket);
+    JAXDIRECT_RETURN_IF_ERROR(send_piece(&owner, oldest.index));
+    staging_.give(std::exchange(owner.pieces[oldest.index], {}).chunk);
     *chunk = staging_.take(piece);
   }
   if (*chunk < 0) return Status::ok();
@@ -146,22 +149,49 @@ Status Engine::take_chunk(StreamHandle stream, Staging::Piece piece, bool evict,
   return status;
 }
 
-Status Engine::move_out(StreamHandle compute, Ticket ticket, Value* value, const std::byte* from) {
+// Whether the value is one of the last of its program, which come back before they have left.
+bool Engine::stays(Run* run, Value* value) {
+  if (run->stored == 0) run->program = value->site;
+  value->number = ++run->stored;
+  const auto before = returned_.find(run->program);
+  return before != returned_.end() && value->number > before->second;
+}
+
+Status Engine::stage(StreamHandle compute, Ticket ticket, Value* value, const std::byte* from) {
   if (value->bytes > largest_) JAXDIRECT_RETURN_IF_ERROR(set_largest(value->bytes));
   value->pieces.resize(pieces_of(value->bytes, staging_.chunk_bytes()));
-  JAXDIRECT_RETURN_IF_ERROR(wait(out_, value->slab.used));
   for (size_t i = 0; i < value->pieces.size(); ++i) {
     const auto [begin, bytes] = extent_of(*value, i);
-    int& chunk = value->pieces[i].chunk;
-    JAXDIRECT_RETURN_IF_ERROR(take_chunk(compute, {ticket, i}, /*evict=*/true, &chunk));
-    EventRef arrived, left;
-    JAXDIRECT_RETURN_IF_ERROR(copy(compute, staging_.at(chunk), from + begin, bytes));
-    JAXDIRECT_RETURN_IF_ERROR(record(compute, &arrived));
-    JAXDIRECT_RETURN_IF_ERROR(wait(out_, arrived));
-    JAXDIRECT_RETURN_IF_ERROR(copy(out_, value->slab.data + begin, staging_.at(chunk), bytes));
-    JAXDIRECT_RETURN_IF_ERROR(record(out_, &left));
-    staging_.users(chunk).push_back(left);
-    value->slab.used = std::move(left);
+    Staged& piece = value->pieces[i];
+    JAXDIRECT_RETURN_IF_ERROR(take_chunk(compute, {ticket, i}, /*evict=*/true, &piece.chunk));
+    JAXDIRECT_RETURN_IF_ERROR(copy(compute, staging_.at(piece.chunk), from + begin, bytes));
+    piece.is_alone = true;
+    JAXDIRECT_RETURN_IF_ERROR(record(compute, &piece.stored));
+    staging_.users(piece.chunk).push_back(piece.stored);
+  }
+  return Status::ok();
+}
+
+// Copies a piece that the program has stored to its slab, if that was not done.
+Status Engine::send_piece(Value* value, size_t index) {
+  Staged& piece = value->pieces[index];
+  if (!piece.is_alone) return Status::ok();
+  const auto [begin, bytes] = extent_of(*value, index);
+  EventRef left;
+  JAXDIRECT_RETURN_IF_ERROR(wait(out_, piece.stored));
+  JAXDIRECT_RETURN_IF_ERROR(wait(out_, value->slab.used));
+  JAXDIRECT_RETURN_IF_ERROR(copy(out_, value->slab.data + begin, staging_.at(piece.chunk), bytes));
+  JAXDIRECT_RETURN_IF_ERROR(record(out_, &left));
+  staging_.users(piece.chunk).push_back(left);
+  value->slab.used = std::move(left);
+  piece.is_alone = false;
+  stats_.sent_bytes += bytes;
+  return Status::ok();
+}
+
+Status Engine::send(Value* value) {
+  for (size_t i = 0; i < value->pieces.size(); ++i) {
+    JAXDIRECT_RETURN_IF_ERROR(send_piece(value, i));
   }
   return Status::ok();
 }
@@ -181,16 +211,17 @@ Status Engine::store(StreamHandle compute, const Call& call, std::span<const std
   moved.bytes = bytes;
   moved.slab = std::move(slab);
   Status status = begin(call.run);
-  if (status.is_ok()) status = move_out(compute, ticket, &moved, value.data());
+  if (status.is_ok()) status = stage(compute, ticket, &moved, value.data());
   if (status.is_ok() && same != value.data())
     status = copy(compute, same, value.data(), moved.bytes);
   if (status.is_ok()) status = write_ticket(compute, words, ticket);
+  if (status.is_ok() && !stays(&runs_.at(call.run), &moved)) status = send(&moved);
   if (status.is_ok() && (call.on_disk || is_last)) status = begin_write(ticket, &moved);
   if (!status.is_ok()) {
     forget(ticket);
     return status;
   }
-  runs_.at(call.run)[call.site].push_back(ticket);
+  runs_.at(call.run).sites[call.site].push_back(ticket);
   ++stats_.stored;
   stats_.stored_bytes += moved.bytes;
   return Status::ok();
@@ -213,7 +244,7 @@ Status Engine::bring_piece(Ticket ticket, Value* value, size_t index, bool* brou
   }
   staging_.users(chunk).push_back(arrived);
   value->slab.used = arrived;
-  value->pieces[index] = {chunk, std::move(arrived)};
+  value->pieces[index] = {chunk, std::move(arrived), /*is_alone=*/false, nullptr};
   return Status::ok();
 }
 
@@ -231,7 +262,8 @@ Status Engine::bring_past_staging(StreamHandle compute, Value* value, size_t ind
   return Status::ok();
 }
 
-Status Engine::move_in(StreamHandle compute, Ticket ticket, Value* value, std::byte* to) {
+Status Engine::move_in(StreamHandle compute, Ticket ticket, Value* value, std::byte* to,
+                       bool* stayed) {
   bool forwarded = true, in_time = true;
   for (size_t i = 0; i < value->pieces.size(); ++i) {
     Staged& piece = value->pieces[i];
@@ -253,6 +285,7 @@ Status Engine::move_in(StreamHandle compute, Ticket ticket, Value* value, std::b
     staging_.give(std::exchange(piece, {}).chunk);
   }
   if (in_time) ++(forwarded ? stats_.forwarded : stats_.prefetched);
+  *stayed = in_time && forwarded;
   return Status::ok();
 }
 
@@ -261,8 +294,8 @@ Status Engine::fetch(StreamHandle compute, const Call& call, std::span<const uin
   if (words.size() < 2) return Status::ok();  // a batch of none
   Lock lock(mutex_);
   auto run = runs_.find(call.run);
-  auto site = run == runs_.end() ? Sites::iterator() : run->second.find(call.site);
-  if (run == runs_.end() || site == run->second.end()) {
+  auto site = run == runs_.end() ? Sites::iterator() : run->second.sites.find(call.site);
+  if (run == runs_.end() || site == run->second.sites.end()) {
     return Status::error(
         "offload: a backward pass asks for a value that its program has not stored, or has "
         "fetched before; forward and backward pass must be one program: wrap the whole step in "
@@ -275,16 +308,19 @@ Status Engine::fetch(StreamHandle compute, const Call& call, std::span<const uin
                          " bytes is asked for where one of ", found.bytes, " was stored last");
   }
   JAXDIRECT_RETURN_IF_ERROR(bring_back(lock, ticket));
-  JAXDIRECT_RETURN_IF_ERROR(move_in(compute, ticket, &found, value.data()));
+  bool stayed = false;
+  JAXDIRECT_RETURN_IF_ERROR(move_in(compute, ticket, &found, value.data(), &stayed));
   JAXDIRECT_RETURN_IF_ERROR(check_ticket(compute, words, ticket, value));
   ++stats_.fetched;
   stats_.fetched_bytes += found.bytes;
   run = runs_.find(call.run);  // others may have come while this one waited for the disk
-  site = run->second.find(call.site);
+  site = run->second.sites.find(call.site);
   site->second.pop_back();
-  if (site->second.empty()) run->second.erase(site);
+  if (site->second.empty()) run->second.sites.erase(site);
+  if (!stayed) run->second.returned = std::max(run->second.returned, found.number);
   forget(ticket);
-  if (run->second.empty()) {
+  if (run->second.sites.empty()) {
+    returned_[run->second.program] = run->second.returned;
     drop(call.run);
     return Status::ok();
   }
@@ -327,7 +363,7 @@ void Engine::forget(Ticket ticket) {
 
 void Engine::drop(int64_t run) {
   const auto found = runs_.find(run);
-  for (const auto& [site, tickets] : found->second) {
+  for (const auto& [site, tickets] : found->second.sites) {
     for (const Ticket ticket : tickets) forget(ticket);
     stats_.dropped += static_cast<int64_t>(tickets.size());
   }

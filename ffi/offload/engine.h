@@ -6,11 +6,13 @@
 //   store:  buffer -> staging (on the program's stream) -> slab on the host (a stream of ours)
 //   fetch:  staging -> buffer, if it is still or again there; else slab -> buffer
 //
-// Values move by pieces. After each fetch the newest of those that wait are copied from their slabs
-// into what is free of the staging: they are what the backward pass asks for next. A value has a
-// ticket, a number that is never used twice. Values of one execution and one place of the program
-// (a site) come back in the opposite order, the newest first; the program's data orders the calls
-// so, and the ticket that comes with a fetch is compared.
+// Values move by pieces. What was still in the staging when the last execution of a program came
+// for it does not leave it in the next one, unless its place is wanted. After each fetch the newest
+// of those that wait are copied from their slabs into what is free of the staging: they are what
+// the backward pass asks for next. A value has a ticket, a number that is never used twice. Values
+// of one execution and one place of the program (a site) come back in the opposite order, the
+// newest first; the program's data orders the calls so, and the ticket that comes with a fetch is
+// compared.
 //
 // Values of the disk tier go on from their slabs to files, by threads of their own, and come back
 // into slabs when the values before them in the backward pass are fetched. A call waits for the
@@ -53,6 +55,7 @@ struct Stats {
   int64_t waiting = 0;     // values that may still be fetched
   int64_t spilled = 0;     // values that went on to the disk because the host's memory was full
   int64_t disk_waits = 0;  // fetches that had to wait for a read
+  int64_t sent_bytes = 0;  // copied to the host
   int64_t staging_bytes = 0;
 
   void add(const Stats& other);
@@ -84,11 +87,14 @@ class Engine {
 
   struct Staged {
     int chunk = -1;
-    EventRef arrived;  // from the slab; empty: it is there since the program stored it
+    EventRef arrived;       // from the slab; empty: it is there since the program stored it
+    bool is_alone = false;  // it is not in the slab, nor on its way there
+    EventRef stored;        // by the program, if it is alone
   };
 
   struct Value {
     int64_t run = 0, site = 0, bytes = 0;
+    int64_t number = 0;  // in its run, from 1
     Slab slab;
     std::vector<Staged> pieces;  // in the staging, or -1
     Home home = Home::kSlab;
@@ -101,11 +107,23 @@ class Engine {
   using Lock = std::unique_lock<std::mutex>;
   using Sites = std::map<int64_t, std::vector<Ticket>>;
 
+  // An execution of a program. Of what one has stored, the last values usually come back from the
+  // staging: in the next one they do not leave it, unless their chunks are wanted.
+  struct Run {
+    Sites sites;
+    int64_t program = 0;   // the site of its first store
+    int64_t stored = 0;    // values so far
+    int64_t returned = 0;  // values whose pieces were not all there: the number of the last, from 1
+  };
+
   Status begin(int64_t run);
   Status set_largest(int64_t bytes);
+  bool stays(Run* run, Value* value);
   Status take_chunk(StreamHandle stream, Staging::Piece piece, bool evict, int* chunk);
-  Status move_out(StreamHandle compute, Ticket ticket, Value* value, const std::byte* from);
-  Status move_in(StreamHandle compute, Ticket ticket, Value* value, std::byte* to);
+  Status stage(StreamHandle compute, Ticket ticket, Value* value, const std::byte* from);
+  Status move_in(StreamHandle compute, Ticket ticket, Value* value, std::byte* to, bool* stayed);
+  Status send_piece(Value* value, size_t index);
+  Status send(Value* value);
   Status bring_piece(Ticket ticket, Value* value, size_t index, bool* brought);
   Status bring_past_staging(StreamHandle compute, Value* value, size_t index, std::byte* to);
   std::pair<int64_t, int64_t> extent_of(const Value& value, size_t index) const;
@@ -129,8 +147,9 @@ class Engine {
   bool has_streams_ = false;
   Staging staging_;
   std::map<Ticket, Value> values_;
-  std::map<int64_t, Sites> runs_;
-  std::deque<int64_t> order_;  // of the runs
+  std::map<int64_t, Run> runs_;
+  std::map<int64_t, int64_t> returned_;  // of the last run of each program, as in `Run`
+  std::deque<int64_t> order_;            // of the runs
   int64_t largest_ = 0;
   std::condition_variable io_ended_;
   int64_t writing_bytes_ = 0;

@@ -28,6 +28,7 @@ Status Engine::begin_write(Ticket ticket, Value* value) {
         "offload: a policy sends values to disk, but no directory is set; call "
         "offload.configure(directory=...)");
   }
+  JAXDIRECT_RETURN_IF_ERROR(send(value));
   JAXDIRECT_RETURN_IF_ERROR(value->disk->take(value->slab.bytes, &value->extent));
   value->home = Home::kWriting;
   writing_bytes_ += value->bytes;

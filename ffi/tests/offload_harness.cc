@@ -145,6 +145,40 @@ void run_steps(int64_t device, int steps) {
   }
 }
 
+// Values in the staging when they are asked for do not leave it in the next execution.
+void check_what_stays() {
+  constexpr int64_t kBytes = 100'000;
+  std::mt19937 random(3);
+  Engine& engine = Engine::of(60);
+  int64_t sent[4] = {};
+  for (int run = 0; run < 4; ++run) {
+    const int64_t before = Engine::all_stats().sent_bytes;
+    const int count = run == 3 ? 8 : 5;  // the last stores more than before: what stayed must leave
+    std::vector<Stored> stored;
+    for (int i = 0; i < count; ++i) {
+      Stored one{5, random_value(random, kBytes), Words(2)};
+      std::vector<std::byte> buffer = one.value;
+      const Status status =
+          engine.store(nullptr, {60, run, 5, false}, buffer, buffer.data(), one.ticket);
+      expect(status.is_ok(), "stay", status.message());
+      std::fill(buffer.begin(), buffer.end(), std::byte{0xee});
+      stored.push_back(std::move(one));
+    }
+    for (; !stored.empty(); stored.pop_back()) {
+      std::vector<std::byte> found(kBytes);
+      const Status status = engine.fetch(nullptr, {60, run, 5, false}, stored.back().ticket, found);
+      expect(status.is_ok(), "stay", status.message());
+      expect(found == stored.back().value, "stay", "other bytes than were stored");
+    }
+    sent[run] = Engine::all_stats().sent_bytes - before;
+  }
+  expect(sent[0] == 5 * kBytes, "stay", join("the first sends all, not ", sent[0]));
+  expect(sent[1] == 3 * kBytes, "stay", join("the second keeps two, sends ", sent[1]));
+  expect(sent[2] == 3 * kBytes, "stay", join("so does the third, sends ", sent[2]));
+  expect(sent[3] >= 6 * kBytes, "stay",
+         join("the fourth sends what it has no room for: ", sent[3]));
+}
+
 // A device's copies may wait for another device, whose values must not wait for theirs.
 void check_jobs_that_wait() {
   StreamHandle slow{};
@@ -257,6 +291,7 @@ int main(int argc, char** argv) {
     devices.emplace_back([=] { run_steps(device, quick ? 20 : 400); });
   }
   for (std::thread& device : devices) device.join();
+  check_what_stays();
   check_jobs_that_wait();
   check_a_slow_disk();
   check_a_lost_ticket();

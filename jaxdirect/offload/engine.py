@@ -101,7 +101,8 @@ def stats() -> dict[str, int]:
     """Counters of the cache since the process began, of all devices together.
 
     Returns:
-        `stored`, `fetched`: values; `stored_bytes`, `fetched_bytes`. Of those fetched, `forwarded`
+        `stored`, `fetched`: values; `stored_bytes`, `fetched_bytes`; `sent_bytes`: of the stored,
+        those that were copied to the host. Of those fetched, `forwarded`
         had not left the device yet and `prefetched` were back in time. `waiting`: values that may
         still be fetched; `dropped`: values that nobody came for; `spilled`: values that went on to
         disk because host memory was full. `host_bytes`: host memory taken,
