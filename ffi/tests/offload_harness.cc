@@ -149,27 +149,25 @@ void run_steps(int64_t device, int steps) {
 void check_what_stays() {
   constexpr int64_t kBytes = 100'000;
   std::mt19937 random(3);
-  Engine& engine = Engine::of(60);
+  Program program(60);
   int64_t sent[4] = {};
   for (int run = 0; run < 4; ++run) {
     const int64_t before = Engine::all_stats().sent_bytes;
     const int count = run == 3 ? 8 : 5;  // the last stores more than before: what stayed must leave
-    std::vector<Stored> stored;
+    std::vector<std::unique_ptr<Stored>> all;
     for (int i = 0; i < count; ++i) {
-      Stored one{5, random_value(random, kBytes), Words(2)};
-      std::vector<std::byte> buffer = one.value;
-      const Status status =
-          engine.store(nullptr, {60, run, 5, false}, buffer, buffer.data(), one.ticket);
-      expect(status.is_ok(), "stay", status.message());
-      std::fill(buffer.begin(), buffer.end(), std::byte{0xee});
-      stored.push_back(std::move(one));
+      all.push_back(std::make_unique<Stored>(5, random_bytes(random, kBytes)));
     }
-    for (; !stored.empty(); stored.pop_back()) {
-      std::vector<std::byte> found(kBytes);
-      const Status status = engine.fetch(nullptr, {60, run, 5, false}, stored.back().ticket, found);
+    program.begin(run);
+    for (const auto& one : all) {
+      const Status status = program.store(*one);
       expect(status.is_ok(), "stay", status.message());
-      expect(found == stored.back().value, "stay", "other bytes than were stored");
     }
+    for (auto one = all.rbegin(); one != all.rend(); ++one) {
+      const Status status = program.fetch(**one);
+      expect(status.is_ok(), "stay", status.message());
+    }
+    program.check(all, "stay", /*is_fetched=*/true);
     sent[run] = Engine::all_stats().sent_bytes - before;
   }
   expect(sent[0] == 5 * kBytes, "stay", join("the first sends all, not ", sent[0]));
@@ -291,6 +289,7 @@ int main(int argc, char** argv) {
     devices.emplace_back([=] { run_steps(device, quick ? 20 : 400); });
   }
   for (std::thread& device : devices) device.join();
+  check_what_stays();
   check_what_stays();
   check_jobs_that_wait();
   check_a_slow_disk();
