@@ -20,10 +20,12 @@ Records = dict[str, dict[str, Any]]
 def evaluate(cases: Records) -> list[Goal]:
     """The goals from the records of a file."""
     core = cases.get("gpt4096/policies", {})
-    goals = [
-        Goal(f"{name} to host: step over keep's", least, aim, {"": over(core, f"{OURS} {name}")})
-        for name, (least, aim) in STEP.items()
-    ]
+    goals = []
+    for name, (least, aim) in STEP.items():
+        values = {"": over(core, f"{OURS} {name}")}
+        if (wide := over(core, f"{OURS} {name} 4x")) is not None:
+            values["staging 4x"] = wide
+        goals.append(Goal(f"{name} to host: step over keep's", least, aim, values))
     for model, (least, aim) in PAPER.items():
         values = {model: _least_memory(cases.get(f"{model}/policies", {}))}
         goals.append(Goal("activation memory at +1 % of the step", least, aim, values))

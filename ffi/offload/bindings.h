@@ -43,6 +43,7 @@ inline nanobind::dict stats() {
            {"disk_written_bytes", disk.written_bytes},
            {"disk_read_bytes", disk.read_bytes},
            {"disk_file_bytes", disk.file_bytes},
+           {"disk_direct", disk.direct},
            {"staging_bytes", all.staging_bytes},
            {"host_bytes", host.mapped},
            {"used_host_bytes", host.used}}) {
@@ -69,10 +70,6 @@ inline void add_cache(nanobind::module_& module) {
         raise(DiskTier::instance().open(directories, threads));
       },
       Free());
-  module.def("offload_disk_is_direct", [] {
-    const std::shared_ptr<Disk> disk = DiskTier::instance().disk();
-    return disk != nullptr && disk->stats().direct;
-  });
   module.def("offload_clear", [] { raise(Engine::clear_all()); }, Free());
 }
 

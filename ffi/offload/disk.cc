@@ -26,28 +26,6 @@ Status open_file(const std::string& directory, int flags, int* descriptor) {
   return Status::error("offload: no file can be made in '", directory, "': ", std::strerror(errno));
 }
 
-// For messages: what is done, where, and what it means that nothing is.
-struct Words {
-  const char* doing;
-  const std::string& directory;
-  const char* nothing;
-};
-
-// Calls `part(bytes done, bytes left)` until all are done, or one fails.
-template <typename Part>
-Status move_all(int64_t bytes, const Words& words, const Part& part) {
-  for (int64_t done = 0; done < bytes;) {
-    const ssize_t count = part(done, static_cast<size_t>(bytes - done));
-    if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) {
-      return Status::error("offload: ", words.doing, " ", bytes, " bytes in '", words.directory,
-                           "' failed: ", count < 0 ? std::strerror(errno) : words.nothing);
-    }
-    done += count;
-  }
-  return Status::ok();
-}
-
 }  // namespace
 
 int64_t Extents::take(int64_t bytes, int64_t* grown_to) {
@@ -126,26 +104,37 @@ void Disk::give(const Extent& extent) {
 }
 
 Status Disk::write(const Extent& extent, const std::byte* data) {
-  const File& file = files_[static_cast<size_t>(extent.file)];
-  const auto part = [&](int64_t done, size_t rest) {
-    return ::pwrite(file.descriptor, data + done, rest, extent.offset + done);
+  const auto part = [&](int file, int64_t done, size_t rest) {
+    return ::pwrite(file, data + done, rest, extent.offset + done);
   };
-  JAXDIRECT_RETURN_IF_ERROR(
-      move_all(extent.bytes, {"writing", file.directory, "no byte was written"}, part));
-  std::lock_guard<std::mutex> lock(mutex_);
-  stats_.written_bytes += extent.bytes;
-  return Status::ok();
+  const Words words{"writing", "no byte was written"};
+  return move(extent, words, &DiskStats::written_bytes, part);
 }
 
 Status Disk::read(const Extent& extent, std::byte* data) {
-  const File& file = files_[static_cast<size_t>(extent.file)];
-  const auto part = [&](int64_t done, size_t rest) {
-    return ::pread(file.descriptor, data + done, rest, extent.offset + done);
+  const auto part = [&](int file, int64_t done, size_t rest) {
+    return ::pread(file, data + done, rest, extent.offset + done);
   };
-  JAXDIRECT_RETURN_IF_ERROR(
-      move_all(extent.bytes, {"reading", file.directory, "the file is shorter"}, part));
+  return move(extent, {"reading", "the file is shorter"}, &DiskStats::read_bytes, part);
+}
+
+// Calls `part(file, bytes done, bytes left)` until all are done, or one fails.
+template <typename Part>
+Status Disk::move(const Extent& extent, const Words& words, int64_t DiskStats::* counter,
+                  const Part& part) {
+  const File& file = files_[static_cast<size_t>(extent.file)];
+  for (int64_t done = 0; done < extent.bytes;) {
+    const ssize_t count = part(file.descriptor, done, static_cast<size_t>(extent.bytes - done));
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) {
+      return Status::error("offload: ", words.doing, " ", extent.bytes, " bytes in '",
+                           file.directory,
+                           "' failed: ", count < 0 ? std::strerror(errno) : words.nothing);
+    }
+    done += count;
+  }
   std::lock_guard<std::mutex> lock(mutex_);
-  stats_.read_bytes += extent.bytes;
+  stats_.*counter += extent.bytes;
   return Status::ok();
 }
 

@@ -70,6 +70,16 @@ class Disk {
     int64_t bytes = 0;
   };
 
+  // For messages: what is done, and what it means that nothing is.
+  struct Words {
+    const char* doing;
+    const char* nothing;
+  };
+
+  template <typename Part>
+  Status move(const Extent& extent, const Words& words, int64_t DiskStats::* counter,
+              const Part& part);
+
   std::mutex mutex_;
   std::vector<File> files_;
   size_t next_ = 0;

@@ -88,6 +88,7 @@ class Search:
         self.limits, self._steps, self._report = limits, steps, report
         largest = max((b.largest for b in trace.bytes(frozenset()).values()), default=0)
         self.model = Predictor(trace, steps.rates(largest, limits.disk))
+        report(_table.rates(self.model.rates, limits.moves))
         self.trials: dict[Places, Trial] = {}
         self._near_misses = 0
         ends = self.model.keep, self.model.recompute

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from jaxdirect.offload._candidate import Candidate
+    from jaxdirect.offload._cost import Rates
     from jaxdirect.offload.plan import Plan
 
 UNITS = (("GiB", 30), ("MiB", 20), ("KiB", 10))
@@ -54,10 +55,7 @@ def _summary(plan: Plan) -> list[str]:
         _row("recompute all", plan.recompute),
     ]
     lines = _aligned(rows, "<>><")
-    link = f"host link {_rate(plan.rates.host)} each way" if plan.moves else ""
-    disk = f"disk {_rate(plan.rates.disk)} each way" if plan.rates.disk else ""
-    rates = [part for part in (link, disk, f"device copies {_rate(plan.rates.copy)}") if part]
-    lines.append("rates: " + ", ".join(rates))
+    lines.append(rates(plan.rates, plan.moves))
     if not plan.moves:
         lines.append("nothing can be moved on this platform: planned over keep and recompute alone")
     elif plan.staging_bytes:
@@ -66,7 +64,19 @@ def _summary(plan: Plan) -> list[str]:
             f"host memory for what waits {size(plan.host_bytes)}{disk}; "
             f"staging on the device {size(plan.staging_bytes)}, within the peak"
         )
+    if plan.disk_bytes:
+        lines.append(
+            f"a drive rated for 1 PB written lasts {plan.drive_days(1e15):.3g} days of such steps"
+        )
     return lines
+
+
+def rates(found: Rates, moves: bool) -> str:
+    """What was measured of a device, as a sentence."""
+    link = f"host link {_rate(found.host)} each way" if moves else ""
+    disk = f"disk {_rate(found.disk)} each way" if found.disk else ""
+    parts = [part for part in (link, disk, f"device copies {_rate(found.copy)}") if part]
+    return "rates: " + ", ".join(parts)
 
 
 def _row(

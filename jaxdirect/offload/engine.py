@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from jaxdirect import _compat, _ffi
 
@@ -97,18 +98,31 @@ def empty_staging() -> None:
         _ffi.require(platform, "offload").offload_limit_staging(_staging_bytes)
 
 
+@contextlib.contextmanager
+def default_staging() -> Iterator[None]:
+    """While it lasts, the staging has room for two of the largest values, whatever was set."""
+    native = _ffi.require(_compat.default_platform(), "offload")
+    native.offload_limit_staging(0)
+    try:
+        yield
+    finally:
+        native.offload_limit_staging(_staging_bytes)
+
+
 def stats() -> dict[str, int]:
     """Counters of the cache since the process began, of all devices together.
 
     Returns:
         `stored`, `fetched`: values; `stored_bytes`, `fetched_bytes`; `sent_bytes`: of the stored,
-        those that were copied to the host. Of those fetched, `forwarded`
-        had not left the device yet and `prefetched` were back in time. `waiting`: values that may
+        what was copied to the host. Of those fetched, `forwarded` had not left the device yet and
+        `prefetched` were back in time. `waiting`: values that may
         still be fetched; `dropped`: values that nobody came for; `spilled`: values that went on to
         disk because host memory was full. `host_bytes`: host memory taken,
         of which `used_host_bytes` holds values; `staging_bytes`: device memory taken beside XLA's.
         `disk_written_bytes`, `disk_read_bytes`, `disk_file_bytes`: of the directories set last;
-        `disk_waits`: fetches that had to wait for the disk.
+        `disk_direct`: 1 where these are POSIX calls past the page cache (`O_DIRECT`) in every
+        directory, 0 where a file system has no such thing; `disk_waits`: fetches that had to wait
+        for the disk.
 
     Raises:
         RuntimeError: there is no native code for the platform.

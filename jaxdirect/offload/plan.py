@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -32,7 +33,7 @@ class Plan:
             in order of their peaks.
         rates: of the device and its links.
         host_bytes: host memory for what waits, of all devices.
-        disk_bytes: likewise on disk.
+        disk_bytes: likewise on disk: what a step writes.
         staging_bytes: device memory for values on their way.
         moves: whether values can be moved on this platform.
     """
@@ -57,6 +58,29 @@ class Plan:
     def chosen(self) -> Candidate:
         """The candidate with the plan's policy."""
         return next(c for c in self.candidates if c.policy == self.policy)
+
+    def drive_days(self, rated_bytes: float) -> float:
+        """Days of such steps, without a pause, until drives have written what they are rated for.
+
+        Args:
+            rated_bytes: of all drives together, e.g. 1.2e15 for 1200 TBW.
+
+        Returns:
+            Infinity where nothing goes to disk.
+
+        Example:
+            >>> import jax, jax.numpy as jnp
+            >>> from jaxdirect import offload
+            >>> def step(policy, w, x):
+            ...     layer = lambda w: offload.name(jnp.sin(w * x), "sin") ** 2
+            ...     return jax.grad(lambda w: offload.checkpoint(layer, policy)(w).sum())(w)
+            >>> plan = offload.plan(step, jnp.ones(8), jnp.ones(8), budget_bytes=1 << 20)
+            >>> plan.drive_days(1.2e15)
+            inf
+        """
+        if self.disk_bytes == 0:
+            return math.inf
+        return rated_bytes / self.disk_bytes * self.step_seconds / 86400
 
     def __str__(self) -> str:
         return _table.text(self)

@@ -56,6 +56,17 @@ def want(params, x):
     return gradients(jax.checkpoint(layer, policy=save))(params, x)
 
 
+def test_how_the_disk_is_written_is_told(folder):
+    try:
+        os.close(os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_DIRECT))
+        direct = 1
+    except OSError:
+        direct = 0
+    assert offload.stats()["disk_direct"] == direct
+    offload.configure(directory=[])
+    assert offload.stats()["disk_direct"] == 0
+
+
 def test_values_come_back(folder):
     params, x = make()
     before = offload.stats()

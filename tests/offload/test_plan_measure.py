@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import jax
 import jax.numpy as jnp
 import pytest
 from plan_steps import light, make_light
@@ -72,3 +73,20 @@ def test_rates_of_the_disk(tmp_path):
     assert rates.disk > 0
     assert offload.stats()["disk_written_bytes"] - before >= 6 * 8192
     assert _measure.measured_rates("cpu", 8192, folders) is rates  # measured once
+
+
+@pytest.mark.parametrize("staging", [0, 1 << 20])
+def test_a_rate_counts_what_moved(monkeypatch, staging):
+    """The last two of six values do not leave, however much would stay with another staging."""
+
+    def second(run, *args):
+        jax.block_until_ready(run(*args))
+        return 1.0
+
+    monkeypatch.setattr(_measure, "_timed", second)
+    offload.configure(staging_bytes=staging)
+    try:
+        assert _measure._round_trip("host", 1 << 16) == 8 * (1 << 16)
+        assert engine.staging_bytes(1 << 16) == (staging or 2 << 16)
+    finally:
+        offload.configure(staging_bytes=0)

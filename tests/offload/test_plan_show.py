@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import sys
 
 import pytest
@@ -70,6 +72,15 @@ recompute all  30.00 GiB  1290.0 ms
 rates: host link 54.0 GB/s each way, device copies 2000.0 GB/s
 host memory for what waits 21.00 GiB; staging on the device 2.00 GiB, within the peak"""
     )
+
+
+def test_what_a_drive_lasts(plan):
+    assert plan.drive_days(1e15) == math.inf
+    on_disk = dataclasses.replace(plan, disk_bytes=12 * GIB)
+    days = 1.2e15 / (12 * GIB) * 1.012 / 86400  # a write of 12 GiB in every 1.012 s
+    assert on_disk.drive_days(1.2e15) == pytest.approx(days)
+    assert "on disk 12.00 GiB; staging" in str(on_disk)
+    assert "a drive rated for 1 PB written lasts 0.909 days of such steps" in str(on_disk)
 
 
 def test_figure(plan, tmp_path):
