@@ -102,6 +102,8 @@ class Task:
                 self.step, *example, budget_bytes=budget, donate_argnums=(0,), progress=say
             )
             print(plan)
+            if plan.staging_bytes:
+                offload.configure(staging_bytes=plan.staging_bytes)
             return plan.policy
         return {
             "keep": offload.Policy(keep=NAMES),

@@ -48,7 +48,8 @@ def measure(ctx: run.Context, case: Case) -> dict[str, Any]:
     ]
     run.compile_each(jax_own)
     ready += jax_own
-    run.time_steps(ctx, ready, limit_s=LIMIT_S)
+    staging = {p.name: p.record.get("planned_staging_bytes", 0) for p in ready}
+    run.time_steps(ctx, ready, staging, limit_s=LIMIT_S)
     record = {"contenders": {p.name: p.record for p in ready}}
     for program in ready:  # of these rounds: --again may bring others of keep
         if (ratio := over(record, program.name)) is not None:
@@ -86,5 +87,5 @@ def _planned(
     }
     run.compile_each([program])
     if not program.failed():
-        harness.guarded(program, functools.partial(run.look, program))
+        harness.guarded(program, functools.partial(run.look, program, plan.staging_bytes))
     return program

@@ -20,6 +20,8 @@ import dataclasses
 from jaxdirect.offload._trace import Bytes
 from jaxdirect.offload._work import Work
 
+LINK_SHARE = 0.85  # of a pass: the first value comes some time after its beginning
+
 
 @dataclasses.dataclass(frozen=True)
 class Rates:
@@ -51,6 +53,18 @@ class Clock:
     forward: float
     backward: float
     scale: float
+
+    def staging(self, moved: int, on_disk: int, rates: Rates) -> int:
+        """Bytes of staging with which no pass of a step waits for the link.
+
+        Args:
+            moved: bytes.
+            on_disk: of those, bytes that go on to disk.
+            rates: of the device.
+        """
+        in_time = LINK_SHARE * min(self.forward, self.backward)
+        seconds = transfer_seconds(moved, on_disk, rates)
+        return moved - int(moved * min(1.0, in_time / seconds)) if seconds > 0 else 0
 
     def seconds(
         self,

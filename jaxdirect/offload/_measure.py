@@ -51,7 +51,7 @@ class Steps:
         parts = found.argument_size_in_bytes, found.output_size_in_bytes, found.temp_size_in_bytes
         return sum(parts) - found.alias_size_in_bytes
 
-    def seconds(self, policy: Policy, needs: int) -> float | None:
+    def seconds(self, policy: Policy, needs: int, staging: int = 0) -> float | None:
         """Median seconds of a step.
 
         None where the device's memory is too small for it, infinity where it failed for want of
@@ -60,18 +60,21 @@ class Steps:
         Args:
             policy: the step's.
             needs: its peak in bytes, with the staging.
+            staging: bytes of it; 0: what it takes by itself.
         """
         donated = sum(_bytes(self._args[i]) for i in self._donate)  # copies stand beside them
         room = memory_bytes()
         if room is not None and needs + donated > room:
             return None
         compiled = self._compiled(policy)
-        engine.empty_staging()  # it gets the size that this policy needs
+        found: list[float] = []
         try:
-            self._run(compiled)
-            found: list[float] = []
-            while len(found) < _LEAST_ROUNDS or (len(found) < _ROUNDS and sum(found) < _ROUNDS_S):
-                found.append(self._run(compiled))
+            with engine.staging(staging):
+                self._run(compiled)
+                while len(found) < _LEAST_ROUNDS or (
+                    len(found) < _ROUNDS and sum(found) < _ROUNDS_S
+                ):
+                    found.append(self._run(compiled))
         except jax.errors.JaxRuntimeError as error:
             if not any(sign in str(error) for sign in _NO_ROOM):
                 raise
@@ -153,7 +156,7 @@ def _round_trip(place: str, value_bytes: int) -> float:
 
     numbers = jnp.ones((value_bytes // 4,), jnp.float32)
     rates = []
-    with engine.default_staging():
+    with engine.staging(0):
         for _ in range(_RUNS):
             before = moved()
             seconds = _timed(there_and_back, numbers)

@@ -35,14 +35,16 @@ class Predictor:
         self.moved = self.canonical(("host",) * len(self.names))
         self.clock = Clock(0, 0, 0)
         self._ends = 0, 0
-        self._known: dict[Places, tuple[float, float]] = {}
+        self._peaks: dict[Places, float] = {}
+        self._seconds: dict[tuple[Places, int], float] = {}
 
     def calibrate(self, peaks: tuple[int, int], seconds: tuple[float | None, float | None]) -> None:
         """Takes what was measured of keeping all and of computing all again."""
         kept, again = self.trace.work(frozenset()), self.trace.work(frozenset(self.names))
         self.clock = _cost.clock(kept, again, self.trace.forward, self.rates, *seconds)
         self._ends = peaks
-        self._known.clear()
+        self._peaks.clear()
+        self._seconds.clear()
 
     def candidates(self, host_limit: float, moves: bool, disk: bool) -> Iterator[Places]:
         """Every place for every name; the smallest names share one where they are too many.
@@ -88,40 +90,46 @@ class Predictor:
         waiting = sum(size.host for _, size in self.placed(places, "host"))
         return waiting + on_disk * DISK_VALUES_IN_FLIGHT
 
-    def staging(self, places: Places) -> int:
-        """Device memory beside the program's."""
-        moved = self.placed(places, *MOVED)
-        return engine.staging_bytes(max((size.largest for _, size in moved), default=0))
+    def staging(self, places: Places, room: float = 0) -> int:
+        """Device memory beside the program's for values on their way.
+
+        Args:
+            places: of the names.
+            room: device bytes that it may take where with its usual size the step would wait for
+                the link, and `configure` has not set another.
+        """
+        sizes = dict(self.placed(places, *MOVED)).values()
+        largest = max((size.largest for size in sizes), default=0)
+        usual = engine.staging_bytes(largest)
+        if room <= usual or not sizes or engine.is_staging_set():
+            return usual
+        moved = sum(size.moved for size in sizes)
+        on_disk = sum(size.moved for _, size in self.placed(places, "disk"))
+        wanted = min(room, self.clock.staging(moved, on_disk, self.rates))
+        return engine.staging_bytes(largest, int(wanted)) if wanted > usual else usual
 
     def peak(self, places: Places) -> float:
-        """Device bytes."""
-        return self._both(places)[0]
+        """Device bytes, the staging not counted."""
+        if places not in self._peaks:
+            most, least = self._ends
+            own, low, high = map(self._held, (places, self.recompute, self.keep))
+            stretch = (most - least) / (high - low) if most > least and high > low else 1.0
+            self._peaks[places] = least + stretch * (own - low)
+        return self._peaks[places]
 
-    def seconds(self, places: Places) -> float:
-        """Of a step."""
-        return self._both(places)[1]
-
-    def _both(self, places: Places) -> tuple[float, float]:
-        if places not in self._known:
-            self._known[places] = self._peak(places), self._seconds(places)
-        return self._known[places]
-
-    def _peak(self, places: Places) -> float:
-        most, least = self._ends
-        own, low, high = map(self._held, (places, self.recompute, self.keep))
-        stretch = (most - least) / (high - low) if most > least and high > low else 1.0
-        return least + stretch * (own - low) + self.staging(places)
+    def seconds(self, places: Places, staging: int) -> float:
+        """Of a step with that staging."""
+        if (places, staging) not in self._seconds:
+            by_name = dict(zip(self.names, places, strict=True))
+            again = self.again_seconds(self._again(places))
+            found = self.clock.seconds(again, by_name, self.sizes(places), self.rates, staging)
+            self._seconds[places, staging] = found
+        return self._seconds[places, staging]
 
     def _held(self, places: Places) -> float:
         """Device bytes by the jaxpr: what it makes, and what is kept meanwhile."""
         kept = sum(size.waiting for _, size in self.placed(places, "keep"))
         return self.trace.work(self._again(places)).temporary + kept
-
-    def _seconds(self, places: Places) -> float:
-        by_name = dict(zip(self.names, places, strict=True))
-        again = self.again_seconds(self._again(places))
-        sizes, staging = self.sizes(places), self.staging(places)
-        return self.clock.seconds(again, by_name, sizes, self.rates, staging)
 
     def again_seconds(self, recomputed: frozenset[str]) -> float:
         """Of computing these names again, by the work of the jaxpr at the measured rates."""

@@ -34,31 +34,33 @@ class Name:
     reason: str
 
 
-def names(model: Predictor, places: Places) -> tuple[Name, ...]:
-    """All names of a step with these places."""
-    return tuple(_name(model, places, name) for name in model.names)
+def names(model: Predictor, places: Places, staging: int) -> tuple[Name, ...]:
+    """All names of a step with these places and so many bytes of staging."""
+    return tuple(_name(model, places, name, staging) for name in model.names)
 
 
-def _name(model: Predictor, places: Places, name: str) -> Name:
+def _name(model: Predictor, places: Places, name: str, staging: int) -> Name:
     place = places[model.names.index(name)]
     size = model.all.get(name, Bytes())
     again = model.clock.scale * model.again_seconds(frozenset({name}))
     on_disk = size.moved if place == "disk" else 0
     transfer = 2 * _cost.transfer_seconds(size.moved, on_disk, model.rates)
-    reason = _reason(model, places, name, again, transfer)
+    out = sum(size.moved for _, size in model.placed(places, *MOVED)) - staging
+    reason = _reason(model, places, name, again, transfer, out)
     return Name(name, size.moved, size.waiting, size.count, again, transfer, place, reason)
 
 
-def _reason(model: Predictor, places: Places, name: str, again: float, transfer: float) -> str:
+def _reason(
+    model: Predictor, places: Places, name: str, again: float, transfer: float, out: int
+) -> str:
     place = places[model.names.index(name)]
     if name not in model.all:
         return "not needed by the backward pass"
     if place == "keep":
         return "fits"
     if place in MOVED:
-        moved = sum(size.moved for _, size in model.placed(places, *MOVED))
         on_disk = sum(size.moved for _, size in model.placed(places, "disk"))
-        one_way = _cost.transfer_seconds(moved, on_disk, model.rates)
+        one_way = _cost.transfer_seconds(max(out, 0), on_disk, model.rates)
         if place == "disk":
             return "host memory is full"
         if one_way <= min(model.clock.forward, model.clock.backward):

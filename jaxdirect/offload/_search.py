@@ -47,16 +47,23 @@ class Trial:
     """What was found of a candidate.
 
     Attributes:
-        peak: device bytes, with the staging.
+        base: device bytes, the staging not counted.
+        staging: bytes of it.
         seconds: of a step; None if it was not run, infinite if it could not.
         expected_peak, expected_seconds: before the trial; None of the two that the predictions
             begin with.
     """
 
-    peak: int
+    base: int
+    staging: int
     seconds: float | None
     expected_peak: int | None = None
     expected_seconds: float | None = None
+
+    @property
+    def peak(self) -> int:
+        """Device bytes, with the staging."""
+        return self.base + self.staging
 
     @property
     def measured(self) -> float | None:
@@ -68,7 +75,7 @@ class Measures(Protocol):
     """What a search asks; see `_measure.Steps`."""
 
     def peak(self, policy: Policy) -> int: ...
-    def seconds(self, policy: Policy, needs: int) -> float | None: ...
+    def seconds(self, policy: Policy, needs: int, staging: int) -> float | None: ...
     def rates(self, value_bytes: int, disk: bool) -> Rates: ...
 
 
@@ -94,7 +101,7 @@ class Search:
         ends = self.model.keep, self.model.recompute
         keep, recompute = [self.trials.get(end) or self._try(end) for end in ends]
         self.known = list(self.model.candidates(limits.host, limits.moves, limits.disk))
-        self.model.calibrate((keep.peak, recompute.peak), (keep.measured, recompute.measured))
+        self.model.calibrate((keep.base, recompute.base), (keep.measured, recompute.measured))
 
     def run(self) -> Places:
         """Tries candidates until none untried is expected to do better; returns the best.
@@ -124,13 +131,15 @@ class Search:
 
     def peak(self, places: Places) -> float:
         """Device bytes, found or expected, staging included."""
+        base = self._base(places)
+        return base + self.staging(places, base)
+
+    def staging(self, places: Places, base: float | None = None) -> int:
+        """Bytes of it: as many as help, where the budget has room."""
         if (trial := self.trials.get(places)) is not None:
-            return trial.peak
-        nearest = self._nearest(places, self.trials)
-        raw, error = self.model.peak(places), 0.0
-        if nearest is not None:
-            error = self.trials[nearest].peak - self.model.peak(nearest)
-        return raw + error
+            return trial.staging
+        base = self._base(places) if base is None else base
+        return self.model.staging(places, self.limits.budget - base)
 
     def seconds(self, places: Places) -> float:
         """Of a step, measured or expected."""
@@ -139,9 +148,9 @@ class Search:
             return trial.seconds
         timed = {p: s for p, t in self.trials.items() if (s := t.measured) is not None}
         nearest = self._nearest(places, timed)
-        raw, error = self.model.seconds(places), 0.0
+        raw, error = self.model.seconds(places, self.staging(places)), 0.0
         if nearest is not None:
-            error = timed[nearest] - self.model.seconds(nearest)
+            error = timed[nearest] - self.model.seconds(nearest, self.trials[nearest].staging)
         return raw + error
 
     def candidate(self, places: Places) -> Candidate:
@@ -168,14 +177,27 @@ class Search:
         expects = len(self.trials) >= 2
         expected_peak = int(self.peak(places)) if expects else None
         expected_seconds = self.seconds(places) if expects else None
-        peak = self._steps.peak(policy) + self.model.staging(places)
+        base = self._steps.peak(policy)
+        staging = self.model.staging(places, self.limits.budget - base)
+        peak = base + staging
         is_of_use = not expects or peak <= self.limits.budget
-        seconds = self._steps.seconds(policy, peak) if is_of_use else None
-        found = self.trials[places] = Trial(peak, seconds, expected_peak, expected_seconds)
+        seconds = self._steps.seconds(policy, peak, staging) if is_of_use else None
+        found = Trial(base, staging, seconds, expected_peak, expected_seconds)
+        self.trials[places] = found
         time = "not run" if found.seconds is None else f"{found.seconds * 1e3:.2f} ms"
         time = "no memory to run" if found.seconds == math.inf else time
         self._report(f"{describe(policy)}: {_table.size(peak)}, {time}")
         return found
+
+    def _base(self, places: Places) -> float:
+        """Device bytes, found or expected, the staging not counted."""
+        if (trial := self.trials.get(places)) is not None:
+            return trial.base
+        nearest = self._nearest(places, self.trials)
+        raw, error = self.model.peak(places), 0.0
+        if nearest is not None:
+            error = self.trials[nearest].base - self.model.peak(nearest)
+        return raw + error
 
     def _next(self, untried: set[Places]) -> Places | None:
         """What is expected to be fastest, or to be least where nothing is known to fit."""

@@ -62,7 +62,8 @@ def _summary(plan: Plan) -> list[str]:
         disk = f", on disk {size(plan.disk_bytes)}" if plan.disk_bytes else ""
         lines.append(
             f"host memory for what waits {size(plan.host_bytes)}{disk}; "
-            f"staging on the device {size(plan.staging_bytes)}, within the peak"
+            f"staging on the device {size(plan.staging_bytes)}, within the peak: "
+            f"offload.configure(staging_bytes={plan.staging_bytes})"
         )
     if plan.disk_bytes:
         lines.append(

@@ -77,36 +77,47 @@ def host_limit_bytes() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def staging_bytes(largest: int) -> int:
-    """Device memory beside XLA's for values of at most that size (`ffi/offload/staging.cc`)."""
+def is_staging_set() -> bool:
+    """Whether `configure` was given the size of the staging."""
+    return _staging_bytes > 0
+
+
+def staging_bytes(largest: int, limit: int | None = None) -> int:
+    """Device memory beside XLA's for values of at most that size (`ffi/offload/staging.cc`).
+
+    Args:
+        largest: bytes of a value.
+        limit: as `configure` takes; default: what it was given last.
+    """
+    limit = _staging_bytes if limit is None else limit
     if largest == 0:
         return 0
     chunk = max(-(-largest // CHUNKS), min(largest, LEAST_CHUNK))
     chunk = -(-chunk // CHUNK_ALIGNMENT) * CHUNK_ALIGNMENT
     count = 2 * -(-largest // chunk)
-    if _staging_bytes > 0:
-        half = _staging_bytes // 2 // CHUNK_ALIGNMENT * CHUNK_ALIGNMENT
+    if limit > 0:
+        half = limit // 2 // CHUNK_ALIGNMENT * CHUNK_ALIGNMENT
         chunk = min(max(half, CHUNK_ALIGNMENT), chunk)
-        count = max(_staging_bytes // chunk, 2)
+        count = max(limit // chunk, 2)
     return count * chunk
 
 
-def empty_staging() -> None:
-    """Frees the staging of all devices, which comes back at the size that the next values need."""
-    platform = _compat.default_platform()
-    if _ffi.available(platform):
-        _ffi.require(platform, "offload").offload_limit_staging(_staging_bytes)
-
-
 @contextlib.contextmanager
-def default_staging() -> Iterator[None]:
-    """While it lasts, the staging has room for two of the largest values, whatever was set."""
-    native = _ffi.require(_compat.default_platform(), "offload")
-    native.offload_limit_staging(0)
+def staging(limit: int) -> Iterator[None]:
+    """While it lasts, the staging is of another size, whatever was set; it comes and goes empty.
+
+    Args:
+        limit: as `configure` takes.
+    """
+    platform = _compat.default_platform()
+    native = _ffi.require(platform, "offload") if _ffi.available(platform) else None
+    if native is not None:
+        native.offload_limit_staging(limit)
     try:
         yield
     finally:
-        native.offload_limit_staging(_staging_bytes)
+        if native is not None:
+            native.offload_limit_staging(_staging_bytes)
 
 
 def stats() -> dict[str, int]:

@@ -34,7 +34,9 @@ class Plan:
         rates: of the device and its links.
         host_bytes: host memory for what waits, of all devices.
         disk_bytes: likewise on disk: what a step writes.
-        staging_bytes: device memory for values on their way.
+        staging_bytes: device memory for values on their way, for
+            `offload.configure(staging_bytes=)`: two of the largest values, as without that call,
+            or more of what the budget has left, where the step would wait for the link.
         moves: whether values can be moved on this platform.
     """
 
@@ -188,13 +190,13 @@ def _finish(search: Search) -> Plan:
         step_seconds=found.seconds,
         expected_peak_bytes=trial.expected_peak,
         expected_seconds=trial.expected_seconds,
-        names=names(model, best),
+        names=names(model, best, trial.staging),
         keep=search.candidate(model.keep),
         recompute=search.candidate(model.recompute),
         candidates=tuple(sorted(shown.values(), key=lambda c: (c.peak_bytes, c.seconds))),
         rates=model.rates,
         host_bytes=model.host_bytes(best),
         disk_bytes=sum(size.host for _, size in model.placed(best, "disk")),
-        staging_bytes=model.staging(best),
+        staging_bytes=trial.staging,
         moves=limits.moves,
     )

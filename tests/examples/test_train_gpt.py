@@ -79,6 +79,7 @@ def test_a_plan_for_a_share_of_the_activations(example, results, text, monkeypat
 
     class Plan:
         policy = offload.Policy()
+        staging_bytes = 0
 
     def plan(step, *args, budget_bytes, donate_argnums, progress):
         assert donate_argnums == (0,)

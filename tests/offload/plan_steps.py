@@ -58,7 +58,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """`clock(seconds, rates)`: steps are compiled, and their time is `seconds(policy)`."""
 
     def put(seconds: Callable[[offload.Policy], float | None], rates: Rates) -> None:
-        monkeypatch.setattr(_measure.Steps, "seconds", lambda _, policy, needs: seconds(policy))
+        monkeypatch.setattr(_measure.Steps, "seconds", lambda _, policy, *sizes: seconds(policy))
         monkeypatch.setattr(_measure.Steps, "rates", lambda _, value_bytes, disk: rates)
 
     return put

@@ -89,6 +89,13 @@ def test_staging_is_what_the_cache_takes(rows, limit):
     assert_same_bits(got, gradients(block)(params, wide))
 
 
+def test_a_larger_staging_is_wanted_where_a_pass_would_wait():
+    assert CLOCK.staging(170, 0, RATES) == 0  # 85 % of the forward pass
+    assert CLOCK.staging(370, 0, RATES) == 200
+    assert CLOCK.staging(100, 34, RATES) == 50  # to disk: twice what there is time for
+    assert CLOCK.staging(0, 0, RATES) == 0
+
+
 def test_what_the_staging_holds_does_not_leave():
     clock = _cost.Clock(1.0, 2.0, 1.0)
     sizes, places = {"up": Bytes(moved=100, waiting=100, largest=10)}, {"up": "host"}

@@ -11,6 +11,7 @@ from plan_steps import FAST, SLOW, step_of
 
 from jaxdirect import offload
 from jaxdirect.offload._candidate import Candidate, describe, pareto
+from jaxdirect.offload._cost import Rates
 from jaxdirect.offload._search import NEAR_MISSES, TRIALS_TO_REFUSE, Limits, Search
 from jaxdirect.offload._trace import trace
 
@@ -62,7 +63,7 @@ class MadeUp:
         surprise = self.surprise * MIB if self.placed(policy, "host", "disk") else 0
         return BASE + self.placed(policy, "keep") + surprise
 
-    def seconds(self, policy, needs):
+    def seconds(self, policy, needs, staging=0):
         again = [name for name in self.traced.names if policy.place(name) == "recompute"]
         kept, done, most = (
             self.traced.work(frozenset(n)).flops for n in ((), again, self.traced.names)
@@ -109,6 +110,35 @@ def test_keeps_what_fits_and_moves_the_rest(traced):
     assert places(chosen) == {"keep", "host"}
     assert len(chosen.policy.names("host")) == 1
     assert chosen.peak_bytes == budget - 16 * MIB
+
+
+SLOWER = Rates(host=SIZE / 10, disk=None, copy=1e13, flops=1e12)  # a name takes ten seconds
+
+
+class Stalling(MadeUp):
+    """What the staging does not hold makes the step wait."""
+
+    def seconds(self, policy, needs, staging=0):
+        moved = self.placed(policy, "host")
+        return 1 + max(0, moved - staging) / SIZE if moved else super().seconds(policy, needs)
+
+
+def test_what_the_budget_has_left_is_staging_where_the_link_is_waited_for(traced):
+    budget = KEEP - SIZE + STAGING + 24 * MIB
+    found, chosen = search(traced, Stalling(traced, SLOWER, again_s=100.0), budget)
+    assert len(chosen.policy.names("host")) == 1
+    assert found.staging(found.best()) == STAGING + 24 * MIB
+    assert chosen.peak_bytes == budget
+    assert chosen.seconds == pytest.approx(1 + (SIZE - STAGING - 24 * MIB) / SIZE)
+    # A link that is fast enough leaves it alone; so does a size that was set.
+    found, _ = search(traced, MadeUp(traced), budget)
+    assert found.staging(found.best()) == STAGING
+    offload.configure(staging_bytes=4 * STAGING)
+    try:
+        found, _ = search(traced, Stalling(traced, SLOWER, again_s=100.0), KEEP)
+        assert {trial.staging for trial in found.trials.values()} <= {0, 4 * STAGING}
+    finally:
+        offload.configure(staging_bytes=0)
 
 
 def test_the_budget_holds_the_staging_too(traced):
@@ -204,8 +234,8 @@ def test_nothing_moves_where_nothing_can(traced):
 
 
 class Untimed(MadeUp):
-    def seconds(self, policy, needs):
-        return super().seconds(policy, needs) if needs < KEEP else None
+    def seconds(self, policy, needs, staging=0):
+        return super().seconds(policy, needs, staging) if needs < KEEP else None
 
 
 def test_a_step_too_large_to_run_is_predicted(traced):
@@ -217,8 +247,8 @@ def test_a_step_too_large_to_run_is_predicted(traced):
 
 
 class Failing(MadeUp):
-    def seconds(self, policy, needs):
-        return math.inf if self.placed(policy, "host") else super().seconds(policy, needs)
+    def seconds(self, policy, needs, staging=0):
+        return math.inf if self.placed(policy, "host") else super().seconds(policy, needs, staging)
 
 
 def test_a_step_that_fails_is_not_chosen(traced):
@@ -228,8 +258,8 @@ def test_a_step_that_fails_is_not_chosen(traced):
 
 
 class Full(MadeUp):
-    def seconds(self, policy, needs):
-        return math.inf if needs >= KEEP else super().seconds(policy, needs)
+    def seconds(self, policy, needs, staging=0):
+        return math.inf if needs >= KEEP else super().seconds(policy, needs, staging)
 
 
 def test_keeping_all_may_fail_for_want_of_memory(traced):

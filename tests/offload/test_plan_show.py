@@ -70,7 +70,8 @@ plan           38.50 GiB  1012.0 ms  expected 39.00 GiB, 1009.0 ms
 keep all       61.00 GiB  1000.0 ms  above the budget
 recompute all  30.00 GiB  1290.0 ms
 rates: host link 54.0 GB/s each way, device copies 2000.0 GB/s
-host memory for what waits 21.00 GiB; staging on the device 2.00 GiB, within the peak"""
+host memory for what waits 21.00 GiB; staging on the device 2.00 GiB, \
+within the peak: offload.configure(staging_bytes=2147483648)"""
     )
 
 
