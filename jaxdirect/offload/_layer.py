@@ -192,8 +192,7 @@ def _unread(type_: Any) -> jax.Array:
 def _waited(value: Value, waiting: Any, bars: Sequence[Any]) -> Any:
     if value.place == "keep":
         return waiting
-    anchor = bars[0].reshape(-1)[:1]  # nothing is fetched before it is needed, nor out of turn
-    return _tickets.fetch(waiting, value.type, anchor, value.site, value.place)
+    return _tickets.fetch(waiting, value.type, bars[0], value.site, value.place)
 
 
 def _rounded(value: jax.Array) -> jax.Array:

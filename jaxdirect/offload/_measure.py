@@ -146,7 +146,8 @@ def _round_trip(place: str, value_bytes: int) -> float:
         stored = [_tickets.store(v, s, place) for v, s in zip(values, sites, strict=True)]
         anchor = jnp.stack([value[:1] for value, _ in stored]).sum(0)
         for (value, ticket), site in zip(stored[::-1], sites[::-1], strict=True):
-            anchor = anchor + _tickets.fetch(ticket, value, anchor, site, place)[:1]
+            back = _tickets.fetch(ticket, jax.typeof(value), anchor, site, place)
+            anchor = anchor + back[:1]
         return anchor
 
     def moved() -> int:

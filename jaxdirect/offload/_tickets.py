@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxdirect import _compat, _ffi
 
@@ -67,7 +69,40 @@ def name_of(site: int) -> str:
 
 
 def store(value: jax.Array, site: int, place: str) -> tuple[jax.Array, jax.Array]:
-    """`value`, to be used from here on, and the ticket for it."""
+    """`value`, to be used from here on, and the ticket for it; one for each device of its mesh."""
+    run = functools.partial(_store, site=site, place=place)
+    if (sharding := _explicit(jax.typeof(value))) is None:
+        return run(value)
+    tickets = PartitionSpec(sharding.mesh.axis_names)
+    return _on_shards(sharding, run, (sharding.spec,), (sharding.spec, tickets))(value)
+
+
+def fetch(ticket: jax.Array, type_: Any, bar: jax.Array, site: int, place: str) -> jax.Array:
+    """The value of a ticket, of that type; not before the cotangent `bar` is known."""
+    run = functools.partial(_fetch, dtype=type_.dtype, site=site, place=place)
+    if (sharding := _explicit(type_)) is None:
+        return run(ticket, bar, shape=type_.shape)
+    run = functools.partial(run, shape=sharding.shard_shape(type_.shape))
+    specs = PartitionSpec(sharding.mesh.axis_names), jax.typeof(bar).sharding.spec
+    return _on_shards(sharding, run, specs, sharding.spec)(ticket, bar)
+
+
+def _explicit(type_: Any) -> NamedSharding | None:
+    """Of a type whose axes over several devices are all explicit, for calls that each makes."""
+    sharding = getattr(type_, "sharding", None)
+    mesh = getattr(sharding, "mesh", None)
+    if mesh is None or mesh.empty or mesh.size == 1:
+        return None
+    return sharding if set(mesh.axis_types) == {AxisType.Explicit} else None
+
+
+def _on_shards(
+    sharding: NamedSharding, run: Callable[..., Any], ins: tuple[Any, ...], outs: Any
+) -> Callable[..., Any]:
+    return jax.shard_map(run, mesh=sharding.mesh, in_specs=ins, out_specs=outs, check_vma=False)
+
+
+def _store(value: jax.Array, *, site: int, place: str) -> tuple[jax.Array, jax.Array]:
     ticket = jax.ShapeDtypeStruct((2,), jnp.uint32)
     call = jax.ffi.ffi_call(
         STORE,
@@ -79,14 +114,16 @@ def store(value: jax.Array, site: int, place: str) -> tuple[jax.Array, jax.Array
     return same, words
 
 
-def fetch(ticket: jax.Array, like: Any, anchor: jax.Array, site: int, place: str) -> jax.Array:
-    """The value of a ticket, of the type of `like`; not before `anchor` is known."""
+def _fetch(
+    ticket: jax.Array, bar: jax.Array, *, shape: tuple[int, ...], dtype: Any, site: int, place: str
+) -> jax.Array:
     call = jax.ffi.ffi_call(
         FETCH,
-        _compat.result_like(jax.ShapeDtypeStruct(like.shape, like.dtype), ticket),
+        _compat.result_like(jax.ShapeDtypeStruct(shape, dtype), ticket),
         vmap_method="broadcast_all",
     )
-    return call(ticket, anchor, **_attributes(site, place))
+    # With a part of the cotangent nothing is fetched before it is needed, nor out of turn.
+    return call(ticket, bar.reshape(-1)[:1], **_attributes(site, place))
 
 
 def _type(value: jax.Array) -> jax.ShapeDtypeStruct:

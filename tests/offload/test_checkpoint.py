@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import AxisType, Mesh, PartitionSpec
 from offload_layers import (
     DEPTH,
     WIDTH,
@@ -203,6 +203,33 @@ def test_each_device_of_a_shard_map_has_its_own_values():
     got = step(offload.checkpoint(layer, offload.Policy(host=["up"])))
     assert_close(got, step(saved(layer, "up")))
     assert offload.stats()["stored"] - before == DEPTH * len(jax.devices())
+
+
+@pytest.mark.skipif(len(jax.devices()) < 2, reason="needs two devices")
+@pytest.mark.parametrize("spec", [("data",), (None, "data"), ()], ids=str)
+def test_on_explicit_axes_each_device_moves_its_part(spec):
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Explicit,))
+    weights, x = jnp.arange(192.0).reshape(3, 8, 8) / 200, jnp.arange(32.0).reshape(4, 8) / 32
+
+    def block(w, x):
+        up = offload.name(jnp.einsum("bi,io->bo", x, w, out_sharding=PartitionSpec(*spec)), "up")
+        return jax.sharding.reshard(jnp.sin(up), jax.typeof(x).sharding.spec)
+
+    def step(block):
+        def total(w, x):
+            return jax.lax.scan(lambda x, w: (block(w, x), None), x, w)[0].sum()
+
+        run = jax.jit(jax.grad(total, (0, 1))).lower(weights, x).compile()
+        return jax.block_until_ready(run(weights, x)), run.as_text().count("all-gather(")
+
+    with jax.set_mesh(mesh):
+        x = jax.device_put(x, PartitionSpec("data"))
+        before = offload.stats()["stored"]
+        got, gathers = step(offload.checkpoint(block, offload.Policy(host=["up"])))
+        assert offload.stats()["stored"] - before == 2 * len(weights)
+        want, gathers_at_least = step(saved(block, "up"))
+    assert_same_bits(got, want)
+    assert gathers == gathers_at_least, "what moves is gathered first"
 
 
 def test_random_keys_and_integers_pass_through():
