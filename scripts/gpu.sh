@@ -4,8 +4,8 @@
 #   scripts/gpu.sh [--family NAME] [--sanitize] [--no-tests] [--no-benchmark] [--limit SECONDS]
 #                  [arguments of the family's benchmark]
 #
-# --family            hostmem, relational, conv or offload: its harness and its benchmark, and of the tests
-#                     only its own and its layers'; default: all tests, hostmem's benchmark
+# --family            hostmem, relational, conv or offload: its harness and its benchmark, and of
+#                     the tests only its own and its layers'; default: all tests, hostmem's benchmark
 # --limit             of each step
 # PYTHON              interpreter that has jax, scikit-build-core, nanobind, pytest; default python3
 # JAXDIRECT_WHEEL     a wheel to install instead of building

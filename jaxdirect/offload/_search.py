@@ -7,76 +7,20 @@ which places the fewest bytes otherwise.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
 from jaxdirect.offload import _table
 from jaxdirect.offload._candidate import Candidate, describe
-from jaxdirect.offload._cost import Rates
 from jaxdirect.offload._predict import MOVED, Places, Predictor
 from jaxdirect.offload._trace import Trace
+from jaxdirect.offload._trial import Limits, Measures, Trial
 from jaxdirect.offload.policy import Policy
 
 MOST_TRIALS, TRIALS_TO_REFUSE = 12, 6
 WORTH_TRYING = 0.998  # of the best time so far; less is noise, and a trial takes long
 # Predictions err both ways: this many are tried that are expected to miss the budget, by 6 %.
 NEAR_MISSES, NEAR = 2, 1.06
-
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """What a plan has to keep to.
-
-    Attributes:
-        budget: device bytes.
-        host: bytes of host memory for what waits, of all devices.
-        disk: whether values may go to disk.
-        moves: whether values may move at all.
-    """
-
-    budget: int
-    host: float = math.inf
-    disk: bool = False
-    moves: bool = True
-
-
-@dataclasses.dataclass(frozen=True)
-class Trial:
-    """What was found of a candidate.
-
-    Attributes:
-        base: device bytes, the staging not counted.
-        staging: bytes of it.
-        seconds: of a step; None if it was not run, infinite if it could not.
-        expected_peak, expected_seconds: before the trial; None of the two that the predictions
-            begin with.
-    """
-
-    base: int
-    staging: int
-    seconds: float | None
-    expected_peak: int | None = None
-    expected_seconds: float | None = None
-
-    @property
-    def peak(self) -> int:
-        """Device bytes, with the staging."""
-        return self.base + self.staging
-
-    @property
-    def measured(self) -> float | None:
-        """Seconds of a step that ran."""
-        return None if self.seconds == math.inf else self.seconds
-
-
-class Measures(Protocol):
-    """What a search asks; see `_measure.Steps`."""
-
-    def peak(self, policy: Policy) -> int: ...
-    def seconds(self, policy: Policy, needs: int, staging: int) -> float | None: ...
-    def rates(self, value_bytes: int, disk: bool) -> Rates: ...
 
 
 class Search:

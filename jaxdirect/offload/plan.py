@@ -11,8 +11,9 @@ from jaxdirect.offload import _measure, _table, _tickets, engine
 from jaxdirect.offload._candidate import Candidate, pareto
 from jaxdirect.offload._cost import Rates
 from jaxdirect.offload._reasons import Name, names
-from jaxdirect.offload._search import Limits, Search
+from jaxdirect.offload._search import Search
 from jaxdirect.offload._trace import trace
+from jaxdirect.offload._trial import Limits
 from jaxdirect.offload.policy import Policy
 
 

@@ -12,8 +12,9 @@ from plan_steps import FAST, SLOW, step_of
 from jaxdirect import offload
 from jaxdirect.offload._candidate import Candidate, describe, pareto
 from jaxdirect.offload._cost import Rates
-from jaxdirect.offload._search import NEAR_MISSES, TRIALS_TO_REFUSE, Limits, Search
+from jaxdirect.offload._search import NEAR_MISSES, TRIALS_TO_REFUSE, Search
 from jaxdirect.offload._trace import trace
+from jaxdirect.offload._trial import Limits
 
 MIB = 1 << 20
 BASE = 100 * MIB  # bytes of a step that computes all again
