@@ -80,6 +80,13 @@ def accurate(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
     return dtype.itemsize == 4 and precision == 1
 
 
+def accurate_to_many(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
+    """From 256 to 512 channels and more, with enough pixels for cuDNN's transforms to pay."""
+    many = geometry.channels * geometry.out_channels >= 256 * 512
+    pixels = geometry.batch * geometry.out_height * geometry.out_width
+    return accurate(geometry, dtype, precision) and many and pixels >= 15_000
+
+
 def accurate_and_large(geometry: Geometry, dtype: np.dtype, precision: int) -> bool:
     return many_taps(geometry, dtype, precision) and accurate(geometry, dtype, precision)
 

@@ -157,6 +157,12 @@ TABLE: tuple[Rule, ...] = (
         presets=_SPLIT,
     ),
     Rule(
+        *("cuda", ("wgrad",), "float32 accuracy, 256 to 512 channels", when.accurate_to_many),
+        "cuDNN is faster, by an algorithm that is less accurate",
+        chosen=False,
+        presets=_SPLIT,
+    ),
+    Rule(
         *("cuda", PASSES, "float32 accuracy", when.accurate),
         "six products of bfloat16 parts on tensor cores: 1.1 to 5.7 times as fast as cuDNN's FP32",
         presets=_SPLIT,

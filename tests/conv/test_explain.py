@@ -9,7 +9,7 @@ import pytest
 
 import jaxdirect
 from jaxdirect import _ffi
-from jaxdirect.conv import rules
+from jaxdirect.conv import _predicates, rules
 from jaxdirect.conv.geometry import Geometry
 
 LHS = jax.ShapeDtypeStruct((2, 8, 8, 4), "float32")
@@ -142,6 +142,17 @@ def test_plans_for_a_gpu_need_none():
         assert workspace == 0
         assert rules.native_plan("cuda", "wgrad", stem, dtype, precision)[1] > 0
     assert rules.native_plan("cuda", "dgrad", stem, half, 0) is None
+
+
+@pytest.mark.parametrize(
+    ("batch", "size", "channels", "wanted"),
+    [(128, 12, 256, True), (128, 10, 256, False), (128, 12, 128, False)],
+)
+def test_what_cudnn_transforms_is_left_to_it(batch, size, channels, wanted):
+    x, y = (batch, size, size, channels), (batch, size, size, 512)
+    layer = Geometry.of(x, (3, 3, channels, 512), y, pad_h=1, pad_w=1)
+    assert _predicates.accurate_to_many(layer, np.dtype("float32"), 1) == wanted
+    assert not _predicates.accurate_to_many(layer, np.dtype("float32"), 0)
 
 
 @pytest.mark.skipif(not _ffi.available("cuda"), reason="built without CUDA")
