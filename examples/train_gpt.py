@@ -93,6 +93,7 @@ class Task:
         return peak_bytes(self.compile(offload.Policy(keep=NAMES))) - self.named_bytes
 
     def policy(self, name) -> offload.Policy:
+        offload.configure(staging_bytes=0)  # as usual, whatever another policy's plan has set
         if name == "planned":
             budget = self.rest_bytes + int(self.options.budget * self.named_bytes)
             say = functools.partial(print, "planned:", flush=True)
@@ -102,8 +103,7 @@ class Task:
                 self.step, *example, budget_bytes=budget, donate_argnums=(0,), progress=say
             )
             print(plan)
-            if plan.staging_bytes:
-                offload.configure(staging_bytes=plan.staging_bytes)
+            offload.configure(staging_bytes=plan.staging_bytes)
             return plan.policy
         return {
             "keep": offload.Policy(keep=NAMES),
