@@ -157,6 +157,7 @@ def test_sequences(example, rng):
     [
         (["--heads=5"], "--heads 5 does not divide --width 96"),
         (["--policies=keep,attic"], "'attic' is none of keep, recompute, host, disk"),
+        (["--host-names=low"], "'low' is none of input, qkv, attn, proj, up"),
         (["--disk-names=up,down"], "'down' is none of input, qkv, attn, proj, up"),
         (["--steps=0"], "--steps must be positive, got 0"),
         (["--budget=-1"], "--budget must be positive, got -1.0"),
