@@ -79,6 +79,7 @@ def picture(results: dict[str, Result], path: Path) -> None:
 
     figure, (curves, memory) = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
     top = max(result.rate for result in results.values())
+    by_memory = sorted(results, key=lambda name: results[name].peak_bytes)
     for at, (name, result) in enumerate(results.items()):
         # Those below stay visible: each curve is thinner than the one before it.
         width = 2 * (len(results) - at)
@@ -86,11 +87,10 @@ def picture(results: dict[str, Result], path: Path) -> None:
         curves.plot(steps, result.losses, color=f"C{at}", linewidth=width, label=name)
         point = (result.peak_bytes / MIB, result.rate)
         memory.scatter(*point, s=60, color=f"C{at}")
-        # Labels beside each other: each in another corner, in the colour of its point.
-        shift = (-8 if at % 4 > 1 else 8, -12 if at % 2 else 4)
-        side = "left" if shift[0] > 0 else "right"
+        # Labels of neighbours above and below them, in the colour of their points.
+        shift = (0, -18 if by_memory.index(name) % 2 else 8)
         memory.annotate(
-            name, point, xytext=shift, textcoords="offset points", ha=side, color=f"C{at}"
+            name, point, xytext=shift, textcoords="offset points", ha="center", color=f"C{at}"
         )
     curves.set(xlabel="step", ylabel="loss (nats a byte)")
     curves.legend()

@@ -52,7 +52,7 @@ RIVALS = ("up", "up+qkv", "all")  # those that JAX's own offload is measured wit
 
 
 # About what a case of each kind takes on an H200.
-SECONDS = {"policies": 400, "budgets": 560, "batch": 300, "rate": 90, "torch": 40}
+SECONDS = {"policies": 400, "budgets": 280, "batch": 310, "rate": 90, "torch": 40}
 
 
 @dataclasses.dataclass(frozen=True)

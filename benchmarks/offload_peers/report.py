@@ -12,7 +12,10 @@ Record = dict[str, Any]
 
 
 def _ratios(record: Record, name: str, base: str) -> list[float]:
-    found = record.get("contenders", {})
+    """Of each round; none where the two were not measured in turns."""
+    found, runs = record.get("contenders", {}), record.get("runs_of_others", {})
+    if runs.get(name) != runs.get(base):
+        return []
     mine, theirs = (found.get(n, {}).get("rounds") or [] for n in (name, base))
     return [a / b for a, b in zip(mine, theirs, strict=False) if a is not None and b is not None]
 

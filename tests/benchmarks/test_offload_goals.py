@@ -34,6 +34,12 @@ def test_rounds_that_one_did_not_take_part_in_do_not_count() -> None:
     assert report.over(policies(0.3, 1.0), "recompute") == pytest.approx(1.5)
 
 
+def test_rounds_of_different_runs_are_not_compared() -> None:
+    record = policies(0.3, 1.0) | {"runs_of_others": {"recompute": 0}}
+    assert report.over(record, "recompute") is None
+    assert report.over(record, "host up") == pytest.approx(1)
+
+
 @pytest.mark.parametrize(("cost", "verdict"), [(1.005, "aim"), (1.02, "ok"), (1.03, "MISSED")])
 def test_goals_of_steps(cost: float, verdict: str) -> None:
     (up, *_) = goals.evaluate({"gpt4096/policies": policies(0.3, cost)})
