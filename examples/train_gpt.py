@@ -173,8 +173,11 @@ def check(options) -> None:
             raise ValueError(f"--{name} must be positive, got {getattr(options, name)}")
     if options.width % options.heads:
         raise ValueError(f"--heads {options.heads} does not divide --width {options.width}")
-    chosen = ((options.host_names, NAMES), (options.disk_names, NAMES))
-    for listed, known in ((options.policies, POLICIES), *chosen):
+    for listed, known in (
+        (options.policies, POLICIES),
+        (options.host_names, NAMES),
+        (options.disk_names, NAMES),
+    ):
         for name in listed:
             if name not in known:
                 raise ValueError(f"{name!r} is none of {', '.join(known)}")
@@ -192,7 +195,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     names = ",".join(NAMES)
     parser.add_argument("--host-names", help=f"what goes to the host of {names}; others are kept")
-    parser.add_argument("--disk-names", help=f"what goes to disk of {names}; others come again")
+    parser.add_argument("--disk-names", help=f"what goes to disk of {names}; others are recomputed")
     parser.add_argument("--directory", type=Path, help="where (default: for temporary files)")
     parser.add_argument(
         "--budget", type=float, default=0.5, help="for planned: share of keep's activations"
