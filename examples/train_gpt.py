@@ -76,11 +76,12 @@ class Task:
             return nnx.state((model, optimizer)), value
 
         self.step = step
+        self.compiler_options = REPEATABLE if jax.default_backend() == "gpu" else None
         jitted = jax.jit(
             step,
             static_argnums=0,
             donate_argnums=1,
-            compiler_options=REPEATABLE if jax.default_backend() == "gpu" else None,
+            compiler_options=self.compiler_options,
         )
         shapes = jax.eval_shape(self.start), self.batches[0]
         self.compile = functools.cache(lambda policy: jitted.lower(policy, *shapes).compile())
@@ -111,7 +112,12 @@ class Task:
             say(f"for a peak of {budget / 2**20:.1f} MiB")
             example = self.start(), self.batches[0]
             plan = offload.plan(
-                self.step, *example, budget_bytes=budget, donate_argnums=(0,), progress=say
+                self.step,
+                *example,
+                budget_bytes=budget,
+                donate_argnums=(0,),
+                compiler_options=self.compiler_options,
+                progress=say,
             )
             print(plan)
             offload.configure(staging_bytes=plan.staging_bytes)

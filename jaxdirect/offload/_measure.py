@@ -6,7 +6,7 @@ import functools
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -39,10 +39,18 @@ class Steps:
     Args:
         step, args: of `plan`.
         donate: numbers of the arguments that the step may overwrite.
+        compiler_options: of `plan`.
     """
 
-    def __init__(self, step: Callable[..., Any], args: Sequence[Any], donate: tuple[int, ...]):
+    def __init__(
+        self,
+        step: Callable[..., Any],
+        args: Sequence[Any],
+        donate: tuple[int, ...],
+        compiler_options: Mapping[str, Any] | None = None,
+    ):
         self._step, self._args, self._donate = step, tuple(args), donate
+        self._options = None if compiler_options is None else dict(compiler_options)
         self._last: tuple[Policy, Any] | None = None
 
     def peak(self, policy: Policy) -> int:
@@ -103,7 +111,7 @@ class Steps:
             self._last = None  # its memory goes first
             run = jax.jit(lambda *args: self._step(policy, *args), donate_argnums=self._donate)
             with quiet():
-                self._last = policy, run.lower(*self._args).compile()
+                self._last = policy, run.lower(*self._args).compile(self._options)
         return self._last[1]
 
 

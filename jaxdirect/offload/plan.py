@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jaxdirect.offload import _measure, _table, _tickets, engine
@@ -108,6 +108,7 @@ def plan(
     *args: Any,
     budget_bytes: int,
     donate_argnums: int | tuple[int, ...] = (),
+    compiler_options: Mapping[str, Any] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Plan:
     """Finds where each named value of a training step should wait for the backward pass.
@@ -125,6 +126,8 @@ def plan(
             and results included.
         donate_argnums: positions in `args` of what the step may overwrite, as for `jax.jit`. The
             example arguments stay as they are.
+        compiler_options: those that the step will be compiled with, as for `jax.jit`: memory and
+            time may depend on them.
         progress: is told what has been tried, in sentences.
 
     Returns:
@@ -172,7 +175,8 @@ def plan(
     )
     was_idle = moves and engine.stats()["waiting"] == 0
     try:
-        search = Search(traced, _measure.Steps(step, args, donate), limits, report)
+        steps = _measure.Steps(step, args, donate, compiler_options)
+        search = Search(traced, steps, limits, report)
         return _finish(search)
     finally:
         if was_idle:

@@ -81,8 +81,9 @@ def test_a_plan_for_a_share_of_the_activations(example, results, text, monkeypat
         policy = offload.Policy()
         staging_bytes = 0
 
-    def plan(step, *args, budget_bytes, donate_argnums, progress):
+    def plan(step, *args, budget_bytes, donate_argnums, compiler_options, progress):
         assert donate_argnums == (0,)
+        assert (compiler_options is None) == (jax.default_backend() != "gpu")
         asked.update(budget=budget_bytes, found=jax.eval_shape(partial(step, Plan.policy), *args))
         asked["state"] = args[0]
         return Plan()

@@ -58,6 +58,13 @@ def test_other_errors_are_raised():
         Steps(wrong, (jnp.ones(2),), ()).peak(KEEP)
 
 
+def test_steps_are_compiled_with_the_options_that_are_given():
+    args, options = (jnp.ones(2),), {"xla_allow_excess_precision": False}
+    assert Steps(doubled, args, (), options).peak(KEEP) == Steps(doubled, args, ()).peak(KEEP)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="xla_no_such_option"):
+        Steps(doubled, args, (), {"xla_no_such_option": True}).peak(KEEP)
+
+
 def test_the_machine_has_a_host_limit(monkeypatch):
     monkeypatch.setattr(engine, "_host_limit_bytes", None)
     assert 1 << 28 < engine.host_limit_bytes() < 1 << 50
