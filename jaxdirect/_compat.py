@@ -130,3 +130,13 @@ def bind(eqn: Any, operands: list[Any]) -> list[Any]:
     with eqn.ctx.manager:
         results = eqn.primitive.bind(*operands, **params)
     return list(results) if eqn.primitive.multiple_results else [results]
+
+
+def user_line(eqn: Any) -> str:
+    """` at FILE:LINE (in FUNCTION)` of an equation of a jaxpr, or nothing where it is not known."""
+    traceback = getattr(eqn.source_info, "traceback", None)
+    for frame in getattr(traceback, "frames", ()):
+        own = ("/jax/", "/jax/_src/", "/jaxdirect/", "/flax/", "/optax/")
+        if not any(part in frame.file_name for part in own):
+            return f" at {frame.file_name}:{frame.line_num} (in {frame.function_name})"
+    return ""

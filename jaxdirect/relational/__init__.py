@@ -2,6 +2,7 @@
 
 from jaxdirect.relational.aggregate import aggregate
 from jaxdirect.relational.block import block
+from jaxdirect.relational.compile import compile
 from jaxdirect.relational.edge_softmax import edge_softmax
 from jaxdirect.relational.graph import RelGraph
 from jaxdirect.relational.hgt import hgt_conv
@@ -13,6 +14,7 @@ __all__ = [
     "RelGraph",
     "aggregate",
     "block",
+    "compile",
     "edge_softmax",
     "hgt_conv",
     "rgat_conv",

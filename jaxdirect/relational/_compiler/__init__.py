@@ -1,0 +1,1 @@
+"""Compiles a layer written on one edge: trace, passes, and what runs them."""

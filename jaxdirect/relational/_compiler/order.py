@@ -1,0 +1,204 @@
+"""A pass: the order in which contractions multiply, two operands at a time, by cost.
+
+Linear operator reordering falls out of it: where a product of weights is worth it, it comes first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax.numpy as jnp
+
+from jaxdirect.relational._compiler import ir
+from jaxdirect.relational._lists import TILE
+
+# Operations for each byte that a device moves in the same time.
+_OPERATIONS_PER_BYTE = 8.0
+_MOST_TERMS = 6
+TABLES = {ir.RELATION, ir.SOURCE_TYPE, ir.DESTINATION_TYPE}
+
+Rows = Callable[[frozenset[str]], int]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """What a subset of the terms of a contraction makes."""
+
+    labels: tuple[int, ...]
+    scope: frozenset[str]
+
+
+def work(value: ir.Contract, rows: Rows) -> tuple[float, float]:
+    """Operations and bytes of a contraction on a graph.
+
+    A matrix by relation or type is read once for each tile of rows. Rows of edges are first put in
+    the order of their matrices.
+    """
+    count, width = rows(value.scope), jnp.dtype(value.dtype).itemsize
+    operations = 2.0 * count * math.prod(value.extents.values())
+    at_edges = value.scope == {ir.EDGE}
+    read, sorted_rows = 0.0, 0.0
+    for operand in value.operands:
+        table = operand.scope <= TABLES and not value.scope <= TABLES
+        read += operand.size * (count / TILE if table else count)
+        sorted_rows += count * (operand.size if not table else 0) if at_edges else 0
+    reordered = any(operand.scope <= TABLES and operand.scope for operand in value.operands)
+    moved = count * value.size + read + (2 * sorted_rows if at_edges and reordered else 0)
+    return operations, float(width * moved)
+
+
+def seconds(value: ir.Contract, rows: Rows, summed: bool = False) -> float:
+    """Proportional to the time that a contraction takes.
+
+    Args:
+        value: of two operands.
+        rows: as in `Orders`.
+        summed: whether only sums over edges read it, which multiply rows themselves.
+    """
+    operations, moved = work(value, rows)
+    if summed and any(operand.scope == {ir.EDGE} for operand in value.operands):
+        pairs = [o.scope for o in value.operands if o.scope <= {ir.SOURCE, ir.RELATION}]
+        if pairs and len(value.extents) == len(value.out):
+            moved -= rows(value.scope) * value.size * jnp.dtype(value.dtype).itemsize
+    return operations / _OPERATIONS_PER_BYTE + moved
+
+
+class Orders:
+    """The pass for a graph.
+
+    Args:
+        rows: how many different values of a scope there are.
+        reorder: whether any order may be taken; else that in which the user multiplies.
+    """
+
+    def __init__(self, rows: Rows, reorder: bool = True):
+        self._rows, self._reorder = rows, reorder
+        self._known: dict[tuple, Any] = {}
+
+    def run(self, program: ir.Program) -> ir.Program:
+        """The program with contractions of two operands at most."""
+        new: dict[ir.Value, ir.Value] = {}
+        self._summed = _summed(program)
+
+        def of(value: ir.Value) -> ir.Value:
+            return new[value]
+
+        # What others need as it is comes first, so that they find it.
+        for value in program.values():
+            operands = [of(operand) for operand in value.operands]
+            if isinstance(value, ir.Contract):
+                whole = dataclasses.replace(value, operands=tuple(operands))
+                new[value] = self._ordered(whole, value in self._summed)
+            else:
+                new[value] = self._once(ir.with_operands(value, operands))
+        return ir.Program(tuple(of(result) for result in program.results))
+
+    def _once(self, value: ir.Value) -> ir.Value:
+        if isinstance(value, ir.Reshape):
+            return self._known.setdefault(("reshape", value.operands, value.shape), value)
+        return value
+
+    def _ordered(self, value: ir.Contract, summed: bool) -> ir.Value:
+        terms = list(zip(value.operands, value.terms, strict=True))
+        if len(terms) > _MOST_TERMS or not self._reorder:
+            trees: Iterator = iter([_from_left(len(terms))])
+        else:
+            trees = _trees(tuple(range(len(terms))))
+        best, best_cost = None, math.inf
+        for tree in trees:
+            made: dict[tuple, ir.Contract] = {}
+            root, _ = self._build(value, terms, tree, value.out, made)
+            cost = sum(seconds(v, self._rows, summed and v is root) for v in made.values())
+            if cost < best_cost:
+                best, best_cost = tree, cost
+        return self._build(value, terms, best, value.out, self._known)[0]
+
+    def _build(self, whole, terms, tree, out, made) -> tuple[ir.Value, tuple[int, ...]]:
+        """The value of a tree of terms, and its labels."""
+        if isinstance(tree, int):
+            value, labels = terms[tree]
+            if set(labels) <= set(out):
+                return value, labels
+            sides = [(value, labels)]
+        else:
+            inside = _leaves(tree)
+            outside = {n for i, (_, ls) in enumerate(terms) if i not in inside for n in ls}
+            needed = outside | set(whole.out)
+            sides = []
+            for side in tree:
+                own = {n for i in _leaves(side) for n in terms[i][1]}
+                other = {n for i in inside - _leaves(side) for n in terms[i][1]}
+                kept = tuple(sorted(own & (needed | other)))
+                sides.append(self._build(whole, terms, side, kept, made))
+        return self._pair(whole, sides, out, made), tuple(out)
+
+    def _pair(self, whole, sides, out, made) -> ir.Value:
+        values = tuple(value for value, _ in sides)
+        if len(sides) == 1 and sides[0][1] == tuple(out):
+            return values[0]
+        extents = whole.extents
+        names = {}
+        terms = tuple(tuple(names.setdefault(n, len(names)) for n in labels) for _, labels in sides)
+        result = tuple(names[n] for n in out)
+        key = ("contract", values, terms, result)
+        if key not in made and key not in self._known:
+            made[key] = ir.Contract(
+                ir.joined(v.scope for v in values),
+                *(tuple(extents[n] for n in out), whole.dtype, values, whole.line),
+                terms=terms,
+                out=result,
+            )
+        return self._known.get(key) or made[key]
+
+
+def _summed(program: ir.Program) -> set[ir.Value]:
+    """What only sums over edges read."""
+    readers: dict[ir.Value, list[ir.Value]] = {}
+    for value in program.values():
+        for operand in value.operands:
+            readers.setdefault(operand, []).append(value)
+    free = {v for v, found in readers.items() if all(_is_sum(reader) for reader in found)}
+    for value in reversed(program.values()):  # what is only in another shape
+        if value in readers and all(
+            _is_sum(r) or (isinstance(r, ir.Reshape) and r in free) for r in readers[value]
+        ):
+            free.add(value)
+    return free - set(program.results)
+
+
+def _is_sum(value: ir.Value) -> bool:
+    return isinstance(value, ir.Reduce) and value.kind in ("sum", "mean")
+
+
+def _leaves(tree) -> set[int]:
+    return {tree} if isinstance(tree, int) else set().union(*map(_leaves, tree))
+
+
+def _from_left(count: int):
+    tree: object = 0
+    for i in range(1, count):
+        tree = (tree, i)
+    return tree
+
+
+def _trees(leaves: tuple[int, ...]) -> Iterator:
+    """All ways to multiply in pairs; the first leaf stays on the left."""
+    if len(leaves) == 1:
+        yield leaves[0]
+        return
+    first, rest = leaves[0], leaves[1:]
+    for size in range(len(rest)):
+        for chosen in itertools.combinations(rest, size):
+            right = tuple(leaf for leaf in rest if leaf not in chosen)
+            for a in _trees((first, *chosen)):
+                for b in _trees(right):
+                    yield a, b
+
+
+def run(program: ir.Program, rows: Rows, reorder: bool = True) -> ir.Program:
+    """The pass."""
+    return Orders(rows, reorder).run(program)

@@ -1,0 +1,99 @@
+"""Sums, maxima and softmax over the in-edges of a node, of values in destination order."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from jaxdirect import _gradient
+from jaxdirect.relational import _call
+from jaxdirect.relational._edge_attention import relation_softmax, weighted_sum
+from jaxdirect.relational._largest_op import list_max
+from jaxdirect.relational._sum_op import list_sum
+from jaxdirect.relational.aggregate import in_degree
+from jaxdirect.relational.edge_softmax import edge_softmax
+from jaxdirect.relational.graph import RelGraph
+
+
+def in_destination_order(graph: RelGraph) -> RelGraph:
+    """The graph as if its edges had been given in destination order."""
+    positions = jnp.arange(graph.num_edges, dtype=jnp.int32)
+    return dataclasses.replace(graph, edge_ids=positions)
+
+
+def valid(graph: RelGraph) -> Array:
+    """Which positions are edges."""
+    lists = graph.incoming
+    row = _call.row_of_entry(lists.indptr, lists.num_entries)
+    return (row < graph.num_dst) & (lists.indices >= 0)
+
+
+def _positions(graph: RelGraph) -> Array:
+    """What an entry of the in-edges reads of values by edge; nothing where there is none."""
+    positions = jnp.arange(graph.num_edges, dtype=jnp.int32)
+    return jnp.where(graph.incoming.indices >= 0, positions, -1) if graph.has_gaps else positions
+
+
+@_gradient.custom_vjp(2)
+def sum_edges(values: Array, graph: RelGraph, implementation: str) -> Array:
+    """`[num_dst, k]` of `[num_edges, k]`."""
+    return list_sum(
+        values, graph.incoming, indices=_positions(graph), implementation=implementation
+    )
+
+
+def _sum_bwd(implementation: str, graph: RelGraph, cotangent: Array) -> tuple:
+    lists = graph.incoming
+    row = _call.row_of_entry(lists.indptr, lists.num_entries)
+    back = _call.take_rows(cotangent, jnp.where(valid(graph), row, -1))
+    return back, None
+
+
+sum_edges.defvjp(lambda values, graph, how: (sum_edges(values, graph, how), graph), _sum_bwd)
+
+
+def sum_pairs(rows: Array, weight: Array, graph: RelGraph, implementation: str) -> Array:
+    """`[num_dst, k]`: the sum of `weight[p] * rows[source pair of p]`; heads split k."""
+    wide = weight.astype(_call.accumulator(rows.dtype))
+    return weighted_sum(rows, wide, in_destination_order(graph), implementation)
+
+
+@_gradient.custom_vjp(2)
+def max_edges(values: Array, graph: RelGraph, implementation: str) -> Array:
+    """`[num_dst, k]` of `[num_edges, k]`; 0 without edges."""
+    return _max_fwd(values, graph, implementation)[0]
+
+
+def _max_fwd(values: Array, graph: RelGraph, implementation: str) -> tuple:
+    lists = dataclasses.replace(graph.incoming, indices=_positions(graph))
+    out, winners = list_max(values, lists, implementation=implementation)
+    return out, (winners, graph)
+
+
+def _max_bwd(implementation: str, residual: tuple, cotangent: Array) -> tuple:
+    winners, graph = residual
+    lists = graph.incoming
+    row = jnp.where(valid(graph), _call.row_of_entry(lists.indptr, lists.num_entries), -1)
+    won = _call.take_rows(winners, row) == jnp.arange(lists.num_entries)[:, None]
+    return jnp.where(won & (row >= 0)[:, None], _call.take_rows(cotangent, row), 0), None
+
+
+max_edges.defvjp(_max_fwd, _max_bwd)
+
+
+def softmax(scores: Array, graph: RelGraph, implementation: str) -> Array:
+    """`[num_edges, k]`: shares over a node's in-edges."""
+    scores = jnp.where(valid(graph)[:, None], scores, 0)
+    return edge_softmax(in_destination_order(graph), scores, implementation=implementation)
+
+
+def shares_of_relation(graph: RelGraph, dtype) -> Array:
+    """`[num_edges, 1]`: 1 over the number of edges of the relation into the destination."""
+    return relation_softmax(graph, jnp.zeros((graph.num_edges, 1), jnp.float32)).astype(dtype)
+
+
+def degree(graph: RelGraph) -> Array:
+    """`[num_dst]`, 1 where no edge comes in."""
+    return jnp.maximum(in_degree(graph), 1)

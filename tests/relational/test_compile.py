@@ -1,0 +1,145 @@
+"""Layers from a function on one edge: the same as by hand, in any form, and refusals."""
+
+from __future__ import annotations
+
+import operator
+
+import compiled
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from compiled import MODELS, arguments, assert_close, with_gradients
+from layers import GRAPHS, random_edges
+
+from jaxdirect import relational
+from jaxdirect.relational import hgt_conv, rgat_conv, rgcn_conv
+
+name_of = operator.attrgetter("__name__")
+
+
+@pytest.fixture(params=["plain", "hub", "no_edges"])
+def edges(request):
+    return GRAPHS[request.param]
+
+
+def by_hand(model):
+    """The hand-written layer with the arguments of a compiled one."""
+
+    def layer(g, nodes, relations, types=None, shared=None):
+        r = relations
+        if model is compiled.rgcn:
+            return rgcn_conv(g, nodes["x"], r["weight"], root_weight=shared["root"])
+        if model is compiled.rgat:
+            return rgat_conv(g, nodes["x"], r["weight"], r["a"], r["b"])
+        return hgt_conv(g, nodes["x"], *(types[k] for k in "kqv"), r["a"], r["m"], r["p"])
+
+    return layer
+
+
+@pytest.mark.parametrize("model", MODELS[:3], ids=name_of)
+def test_what_is_there_by_hand(model, edges):
+    g = edges.plan()
+    tables = arguments(model, g)
+    got = with_gradients(relational.compile(model), g, tables)
+    assert_close(got, with_gradients(by_hand(model), g, tables))
+
+
+@pytest.mark.parametrize("model", MODELS, ids=name_of)
+@pytest.mark.parametrize("form", [(True, True), (False, True)], ids=str)
+def test_every_form_is_the_layer_as_it_is_written(model, form):
+    compaction, reorder = form
+    g = random_edges(7, 40, 300, hub=100).plan()
+    tables = arguments(model, g)
+    layer = relational.compile(model, compaction=compaction, reorder=reorder)
+    wanted = with_gradients(layer.lower("jax"), g, tables)
+    assert_close(with_gradients(layer, g, tables), wanted)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=name_of)
+def test_products_as_they_are_written_and_in_plain_jax(model):
+    g = GRAPHS["one_relation"].plan()
+    tables = arguments(model, g)
+    wanted = relational.compile(model).lower("jax")(g, **tables)
+    for compaction in (True, False):
+        layer = relational.compile(model, compaction=compaction, reorder=False)
+        assert_close(layer(g, **tables), wanted)
+    assert_close(relational.compile(model)(g, **tables, implementation="reference"), wanted)
+
+
+def numpy_layer(e, tables):
+    """Edge by edge: sums, a maximum, a mean within relations, edges' own values."""
+    x, weight = (np.asarray(tables[t][n]) for t, n in (("nodes", "x"), ("relations", "weight")))
+    scale = np.asarray(tables["edges"]["scale"])
+    out = np.zeros((e.num_nodes, 3, weight.shape[2]), x.dtype)
+    for i in range(e.num_nodes):
+        into = np.flatnonzero(e.dst == i)
+        found = np.array([scale[p] * (x[e.src[p]] @ weight[e.etype[p]]) for p in into])
+        if not into.size:
+            continue
+        out[i, 0], out[i, 1] = found.sum(0), found.max(0)
+        for r in np.unique(e.etype[into]):
+            out[i, 2] += found[e.etype[into] == r].mean(0)
+    return out
+
+
+def test_as_written_is_edge_by_edge(edges):
+    def function(edge, node):
+        message = edge["scale"] * (edge.src.x @ edge.relation["weight"])
+        return node.sum(message), node.max(message), node.mean(message, by="relation")
+
+    g, rng = edges.plan(), np.random.default_rng(3)
+    tables = {"nodes": {"x": rng.normal(size=(g.num_nodes, 4))}, "relations": {}, "edges": {}}
+    tables["relations"]["weight"] = rng.normal(size=(g.num_relations, 4, 5))
+    tables["edges"]["scale"] = rng.normal(size=g.num_edges)
+    tables = jax.tree.map(np.float32, tables)
+    layer = relational.compile(function)
+    wanted = numpy_layer(edges, tables)
+    for form in (layer, layer.lower("jax")):
+        for got, want in zip(form(g, **tables), np.moveaxis(wanted, 1, 0), strict=True):
+            np.testing.assert_allclose(got, want, rtol=2e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=name_of)
+def test_padding_changes_nothing(model):
+    e = random_edges(9, 30, 200)
+    exact, padded = e.plan(), e.plan(pad_to={"num_nodes": 40, "num_edges": 256})
+    tables = arguments(model, exact)
+
+    def room(array, rows):
+        return jnp.pad(array, ((0, rows - array.shape[0]), *((0, 0),) * (array.ndim - 1)))
+
+    wide = dict(tables, nodes={"x": room(tables["nodes"]["x"], 40)})
+    if "edges" in tables:
+        wide["edges"] = {"e": room(tables["edges"]["e"], 256)}
+    layer = relational.compile(model)
+    got, gradients = with_gradients(lambda g, **t: layer(g, **t)[:30], padded, wide)
+    wanted, wanted_gradients = with_gradients(layer, exact, tables)
+    assert_close(got, wanted)
+    assert_close(gradients["relations"], wanted_gradients["relations"])
+    assert_close(gradients["nodes"]["x"][:30], wanted_gradients["nodes"]["x"])
+
+
+@pytest.mark.parametrize("model", MODELS[:2], ids=name_of)
+def test_sixteen_bits_and_bits_that_repeat(model):
+    g = random_edges(5, 30, 200).plan()
+    layer = relational.compile(model)
+    narrow = arguments(model, g, dtype="bfloat16")
+    got = layer(g, **narrow)
+    assert got.dtype == jnp.bfloat16
+    wide = layer.lower("jax")(g, **jax.tree.map(lambda a: a.astype("float32"), narrow))
+    np.testing.assert_allclose(got.astype("float32"), wide, rtol=0.05, atol=0.05)
+    once, again = (with_gradients(layer, g, arguments(model, g)) for _ in range(2))
+    assert_close(once, again, rtol=0, atol=0)
+
+
+def test_no_message_for_every_edge():
+    g = random_edges(1, 500, 60_000, num_relations=3).plan()
+    tables = arguments(compiled.rgat, g)
+    tables["relations"] |= {
+        "weight": jnp.ones((3, 8, 64)), "a": jnp.ones((3, 1, 64)), "b": jnp.ones((3, 1, 64))
+    }  # fmt: skip
+    layer = relational.compile(compiled.rgat)
+    program = jax.jit(lambda g, t: layer(g, **t)).lower(g, tables).compile()
+    memory = program.memory_analysis()
+    assert memory.temp_size_in_bytes < g.num_edges * 64  # a quarter of a message's floats
