@@ -29,7 +29,10 @@ def in_degree(graph: RelGraph) -> Int[Array, " nodes"]:
 
 # Edge weights have the dtype that the sums are kept in.
 @_gradient.custom_vjp(3)
-def _weighted(x: Array, weight: Array | None, graph: RelGraph, implementation: str) -> Array:
+def weighted_neighbours(
+    x: Array, weight: Array | None, graph: RelGraph, implementation: str
+) -> Array:
+    """Over the in-edges of each node, the sum of `weight[edge] * x[source]`."""
     return list_sum(
         x,
         graph.incoming,
@@ -40,7 +43,7 @@ def _weighted(x: Array, weight: Array | None, graph: RelGraph, implementation: s
 
 
 def _fwd(x: Array, weight: Array | None, graph: RelGraph, implementation: str) -> tuple:
-    return _weighted(x, weight, graph, implementation), (x, weight, graph)
+    return weighted_neighbours(x, weight, graph, implementation), (x, weight, graph)
 
 
 def _bwd(implementation: str, residual: tuple, cotangent: Array) -> tuple:
@@ -66,7 +69,7 @@ def _bwd(implementation: str, residual: tuple, cotangent: Array) -> tuple:
     return x_grad, weight_grad, None
 
 
-_weighted.defvjp(_fwd, _bwd)
+weighted_neighbours.defvjp(_fwd, _bwd)
 
 
 @_gradient.custom_vjp(3)
@@ -120,7 +123,7 @@ def _aggregate(
 ) -> Array:
     if reduce == "max":
         return _maximum(x, weight, graph, implementation)
-    total = _weighted(x, weight, graph, implementation)
+    total = weighted_neighbours(x, weight, graph, implementation)
     if reduce == "sum":
         return total
     return (total / jnp.maximum(in_degree(graph), 1)[:, None]).astype(x.dtype)

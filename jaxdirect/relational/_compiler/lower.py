@@ -124,17 +124,17 @@ class Lowering:
         """`[num_dst, size]`, with each edge's share in its relation as a factor, or not."""
         graph, how = self.graph, self.options.implementation
         share = reductions.shares_of_relation(graph, operand.dtype) if within else None
-        weighted = products.weighted_pairs(operand, self.domain)
+        weighted = products.weighted_rows(operand, self.domain)
         if weighted is not None:
-            weight, pairs = weighted
-            rows = self.rows(pairs)
+            weight, near = weighted
+            rows, of_pairs = self.rows(near), self.domain(near).kind == domains.SOURCE_PAIRS
             at_edges = (
                 jnp.ones((graph.num_edges, 1), operand.dtype)
                 if weight is None
                 else self._at_edges(weight)
             )
             at_edges = at_edges if share is None else at_edges * share
-            return reductions.sum_pairs(flat(rows), at_edges, graph, how)
+            return reductions.sum_rows(flat(rows), at_edges, graph, of_pairs, how)
         rows = self._at_edges(operand)
         return reductions.sum_edges(rows if share is None else rows * share, graph, how)
 

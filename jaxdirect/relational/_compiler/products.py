@@ -18,22 +18,22 @@ from jaxdirect.relational.typed_linear import linear_by_tiles, typed_linear
 Labels = tuple[int, ...]
 
 
-def weighted_pairs(
+def weighted_rows(
     value: ir.Value, domain: Callable[[ir.Value], Domain]
 ) -> tuple[ir.Value | None, ir.Value] | None:
-    """`(weights of edges, rows of source pairs)` whose product a value is, or None."""
-    pairs = Domain(domains.SOURCE_PAIRS)
-    if domain(value) == pairs:
+    """`(weights of edges, rows of sources or their pairs)` whose product a value is, or None."""
+    near = Domain(domains.SOURCES), Domain(domains.SOURCE_PAIRS)
+    if domain(value) in near:
         return None, value
     if isinstance(value, ir.Reshape):
-        return weighted_pairs(value.operands[0], domain)
+        return weighted_rows(value.operands[0], domain)
     if not isinstance(value, ir.Contract) or len(value.operands) != 2:
         return None
     for side in (0, 1):
         rows, weight = value.operands[side], value.operands[1 - side]
         heads = value.terms[1 - side]
         leading = value.out[: len(heads)] == heads
-        if leading and domain(rows) == pairs and value.terms[side] == value.out:
+        if leading and domain(rows) in near and value.terms[side] == value.out:
             return weight, rows
     return None
 

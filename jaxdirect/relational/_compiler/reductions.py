@@ -12,7 +12,7 @@ from jaxdirect.relational import _call
 from jaxdirect.relational._edge_attention import relation_softmax, weighted_sum
 from jaxdirect.relational._largest_op import list_max
 from jaxdirect.relational._sum_op import list_sum
-from jaxdirect.relational.aggregate import in_degree
+from jaxdirect.relational.aggregate import in_degree, weighted_neighbours
 from jaxdirect.relational.edge_softmax import edge_softmax
 from jaxdirect.relational.graph import RelGraph
 
@@ -54,10 +54,13 @@ def _sum_bwd(implementation: str, graph: RelGraph, cotangent: Array) -> tuple:
 sum_edges.defvjp(lambda values, graph, how: (sum_edges(values, graph, how), graph), _sum_bwd)
 
 
-def sum_pairs(rows: Array, weight: Array, graph: RelGraph, implementation: str) -> Array:
-    """`[num_dst, k]`: the sum of `weight[p] * rows[source pair of p]`; heads split k."""
+def sum_rows(
+    rows: Array, weight: Array, graph: RelGraph, of_pairs: bool, implementation: str
+) -> Array:
+    """`[num_dst, k]`: the sum of `weight[p] * rows[source or pair of p]`; heads split k."""
     wide = weight.astype(_call.accumulator(rows.dtype))
-    return weighted_sum(rows, wide, in_destination_order(graph), implementation)
+    run = weighted_sum if of_pairs else weighted_neighbours
+    return run(rows, wide, in_destination_order(graph), implementation)
 
 
 @_gradient.custom_vjp(2)
