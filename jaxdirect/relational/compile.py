@@ -93,33 +93,19 @@ class Layer:
             raise ValueError(f"compile: lower takes 'jax', got {to!r}")
         return Layer(self._function, Passes(False, False, False))
 
-    def explain(
-        self,
-        g: RelGraph,
-        *,
-        nodes: Table = None,
-        relations: Table = None,
-        types: Table = None,
-        edges: Table = None,
-        shared: Table = None,
-    ) -> str:
+    def explain(self, g: RelGraph, **tables: Table) -> str:
         """What runs on a graph: each value, how many rows it has, and what all of it costs.
 
         Args:
             g: the graph.
-            nodes: as in a call, or `jax.ShapeDtypeStruct`s; so all others.
-            relations: see nodes.
-            types: see nodes.
-            edges: see nodes.
-            shared: see nodes.
+            **tables: as in a call, of arrays or of `jax.ShapeDtypeStruct`s.
 
         Returns:
             The values as they are written and as they run, and for each choice of compaction (C)
             and reordering (R) the operations of all products and the bytes of all values.
         """
-        tables = _tables(g, nodes, relations, types, edges, shared)
         places = domains.Places(g)
-        written, _ = frontend.trace(self._function, tables)
+        written, _ = frontend.trace(self._function, _tables(g, **tables))
         lines = [f"{getattr(self, '__name__', 'layer')} on {g}", "", "as written, at every edge:"]
         lines += explain.table(common.run(written), places, False)
         lines += ["", "as it runs:"]
@@ -164,7 +150,12 @@ def _passed(g: RelGraph, program: ir.Program, passes: Passes) -> ir.Program:
 
 
 def _tables(
-    g: Any, nodes: Table, relations: Table, types: Table, edges: Table, shared: Table
+    g: Any,
+    nodes: Table = None,
+    relations: Table = None,
+    types: Table = None,
+    edges: Table = None,
+    shared: Table = None,
 ) -> dict[str, dict[str, Any]]:
     """Arrays, or what has a shape and a dtype, by table and name."""
     _checks.graph("compile", g)

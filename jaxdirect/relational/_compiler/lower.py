@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxdirect import _compat
-from jaxdirect.relational._compiler import domains, ir, products, reductions
+from jaxdirect.relational._compiler import domains, einsum, ir, reductions
 from jaxdirect.relational._compiler.domains import Domain, Places, flat
 from jaxdirect.relational._groups import gather_permuted
 from jaxdirect.relational.graph import RelGraph
@@ -97,7 +97,7 @@ class Lowering:
         return self._known[key][value.index]
 
     def _contract(self, value: ir.Contract) -> Array:
-        return products.product(self, value)
+        return einsum.product(self, value)
 
     def _reduce(self, value: ir.Reduce) -> Array:
         graph, how = self.graph, self.options.implementation
@@ -124,7 +124,7 @@ class Lowering:
         """`[num_dst, size]`, with each edge's share in its relation as a factor, or not."""
         graph, how = self.graph, self.options.implementation
         share = reductions.shares_of_relation(graph, operand.dtype) if within else None
-        weighted = products.weighted_rows(operand, self.domain)
+        weighted = einsum.weighted_rows(operand, self.domain)
         if weighted is not None:
             weight, near = weighted
             rows, of_pairs = self.rows(near), self.domain(near).kind == domains.SOURCE_PAIRS
