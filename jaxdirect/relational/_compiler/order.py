@@ -121,7 +121,7 @@ class Orders:
         """The value of a tree of terms, and its labels."""
         if isinstance(tree, int):
             value, labels = terms[tree]
-            if set(labels) <= set(out):
+            if labels == tuple(out) or (len(terms) > 1 and set(labels) <= set(out)):
                 return value, labels
             sides = [(value, labels)]
         else:
