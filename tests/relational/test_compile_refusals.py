@@ -15,6 +15,7 @@ from jaxdirect import relational
 
 G = random_edges(0, 30, 200).plan()
 X = {"nodes": {"x": jnp.ones((30, 4))}}
+VARIED = {"nodes": {"x": jnp.sin(jnp.arange(120.0)).reshape(30, 4)}}
 
 
 def refused(function, error, message, **tables):
@@ -105,6 +106,18 @@ def test_values_of_nodes_alone_and_constants():
     x, ones = layer(G, **X)
     assert (x == 2).all()
     assert ones.shape == (30, 2)
+
+
+def test_operations_of_every_kind():
+    def function(edge, node):
+        x = jnp.copy(edge.src.x)
+        pairs = jnp.stack([jnp.sort(x), jnp.flip(x)]).T  # a permutation alone
+        looped = jax.lax.fori_loop(0, 2, lambda _, y: jnp.cos(y), pairs)
+        return node.sum(looped.T[0]) + node.max(jnp.concatenate([x[:2], x[2:] * 2]))
+
+    layer = relational.compile(function)
+    got, wanted = layer(G, **VARIED), layer.lower("jax")(G, **VARIED)
+    compiled.assert_close(got, wanted)
 
 
 def test_functions_inside_and_over_heads():

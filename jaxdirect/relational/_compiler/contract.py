@@ -16,6 +16,10 @@ import numpy as np
 from jaxdirect.relational._compiler import ir
 from jaxdirect.relational._compiler.product import Axis, Mismatch, Product
 
+# Primitives that the pass knows, each by a method of its name.
+_RULES = {"mul", "neg", "dot_general", "reduce_sum"}
+_RULES |= {"broadcast_in_dim", "reshape", "squeeze", "transpose"}
+
 
 class Contractions:
     """The pass; `run` is its door."""
@@ -52,7 +56,8 @@ class Contractions:
             return None
         if any(o.dtype != value.dtype for o in value.operands):
             return None
-        return getattr(self, f"_{value.eqn.primitive.name}", None)
+        name = value.eqn.primitive.name
+        return getattr(self, f"_{name}") if name in _RULES else None
 
     def _product(self, value: ir.Value, old: ir.Value, rule: Callable[..., Product]) -> Product:
         operands = [self._copy(self._known[o]) for o in value.operands]
