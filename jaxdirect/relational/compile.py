@@ -13,7 +13,16 @@ import numpy as np
 
 from jaxdirect import _compat
 from jaxdirect.relational import _checks
-from jaxdirect.relational._compiler import common, contract, domains, explain, frontend, ir, order
+from jaxdirect.relational._compiler import (
+    common,
+    contract,
+    domains,
+    explain,
+    frontend,
+    ir,
+    order,
+    pull,
+)
 from jaxdirect.relational._compiler.lower import Lowering
 from jaxdirect.relational.graph import RelGraph
 from jaxdirect.relational.typed_linear import Options
@@ -145,8 +154,16 @@ def _passed(g: RelGraph, program: ir.Program, passes: Passes) -> ir.Program:
     program = common.run(program)
     if not passes.contract:
         return program
+    rows = _rows(g, passes)
+
+    def ordered(program: ir.Program) -> ir.Program:
+        return common.run(order.run(program, rows, passes.reorder))
+
     program = common.run(contract.run(program))
-    return common.run(order.run(program, _rows(g, passes), passes.reorder))
+    if passes.reorder:
+        pairs = passes.compaction
+        program = pull.run(program, lambda other: order.total(ordered(other), rows), pairs)
+    return ordered(program)
 
 
 def _tables(

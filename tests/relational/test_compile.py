@@ -133,6 +133,45 @@ def test_sixteen_bits_and_bits_that_repeat(model):
     assert_close(once, again, rtol=0, atol=0)
 
 
+def single_head(edge, node):
+    rel = edge.relation
+    share = node.softmax(edge.src.x @ rel.a[0] + node.x @ rel.b[0])
+    return node.sum(share * (edge.src.x @ rel.weight))
+
+
+def scaled_pairs(edge, node):
+    rel = edge.relation
+    wide = jnp.tanh(edge.src.x * rel.a[0])
+    return node.sum(edge.e * wide @ rel.weight), node.mean(edge.e @ rel.weight, by="relation")
+
+
+@pytest.mark.parametrize("model", [compiled.rgcn, compiled.compgcn, single_head, scaled_pairs])
+def test_few_destinations_add_first_and_multiply_then(model):
+    """For each (destination, relation) pair, or where the factor is shared for each node."""
+    rng = np.random.default_rng(5)
+    src, etype = rng.integers(0, 300, 2000), rng.integers(0, 3, 2000)
+    g = relational.RelGraph.from_edges(src, rng.integers(0, 9, 2000), etype, num_nodes=300)
+
+    def drawn(*shape):
+        return jnp.asarray(rng.normal(size=shape), jnp.float32) / 4
+
+    tables = {"nodes": {"x": drawn(300, 8)}, "edges": {"e": drawn(2000, 8)}}
+    tables["relations"] = {"weight": drawn(3, 8, 12), "embedding": drawn(3, 8)}
+    tables["relations"] |= {"a": drawn(3, 1, 8), "b": drawn(3, 1, 8)}
+    tables["shared"] = {"root": drawn(8, 12), "weight": drawn(8, 12)}
+    layer = relational.compile(model)
+    runs = layer.explain(g, **tables).split("as it runs:")[1]
+    assert ("sum over pairs" in runs) == (model is not compiled.compgcn)
+
+    def with_gradients(layer):
+        def total(tables):
+            return sum(jnp.sin(out).sum() for out in jax.tree.leaves(layer(g, **tables)))
+
+        return layer(g, **tables), jax.grad(total)(tables)
+
+    assert_close(with_gradients(layer), with_gradients(layer.lower("jax")), rtol=2e-4, atol=2e-4)
+
+
 def test_sums_of_sources_rows():
     def function(edge, node):
         return node.sum(edge.norm * edge.src.x), node.mean(edge.src.x)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxdirect.relational._compiler import domains, explain, ir
+from jaxdirect.relational._compiler import domains, explain, ir, order
 from jaxdirect.relational._compiler.domains import Domain, flat
 from jaxdirect.relational._pairs import block_diagonal, pair_rows, slot_rows
 from jaxdirect.relational.typed_linear import linear_by_tiles, typed_linear
@@ -27,15 +27,8 @@ def weighted_rows(
         return None, value
     if isinstance(value, ir.Reshape):
         return weighted_rows(value.operands[0], domain)
-    if not isinstance(value, ir.Contract) or len(value.operands) != 2:
-        return None
-    for side in (0, 1):
-        rows, weight = value.operands[side], value.operands[1 - side]
-        heads = value.terms[1 - side]
-        leading = value.out[: len(heads)] == heads
-        if leading and domain(rows) in near and value.terms[side] == value.out:
-            return weight, rows
-    return None
+    found = order.weighted_rows(value)
+    return found if found is not None and domain(found[1]) in near else None
 
 
 def product(lowering: Any, value: ir.Contract) -> Array:

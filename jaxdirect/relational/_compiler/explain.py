@@ -38,6 +38,10 @@ def _what(value: ir.Value) -> str:
     if isinstance(value, ir.Reshape):
         return "reshape"
     if isinstance(value, ir.Reduce):
+        if value.kind == "pairs":
+            return "sum over pairs"
+        if ir.RELATION in value.scope:
+            return f"{value.kind} over edges of a pair"
         each = " of each relation, added up" if value.within else ""
         return f"{value.kind} over in-edges{each}"
     if isinstance(value, ir.Contract):

@@ -111,7 +111,9 @@ class Reduce(Value):
     """Over the in-edges of the destination.
 
     Attributes:
-        kind: "sum", "mean" or "max", of which one is left for each destination, or "softmax".
+        kind: "sum", "mean" or "max", of which one is left for each destination, or "softmax"; or
+            "pairs", the sum over the destination's (destination, relation) pairs. With the scope
+            of such a pair, a sum or mean is that of the pair's edges.
         within: whether each relation is taken by itself ("mean": whose means are then added).
     """
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxdirect import _compat
+from jaxdirect.relational import _call
 from jaxdirect.relational._compiler import domains, einsum, ir, reductions
 from jaxdirect.relational._compiler.domains import Domain, Places, flat
 from jaxdirect.relational._groups import gather_permuted
@@ -102,15 +103,15 @@ class Lowering:
     def _reduce(self, value: ir.Reduce) -> Array:
         graph, how = self.graph, self.options.implementation
         (operand,) = value.operands
-        if value.kind in ("sum", "mean"):
-            total = self._sum(operand, value.within)
-            total = total.reshape(graph.num_dst, *value.shape)
+        if value.kind == "pairs":
+            found = reductions.sum_pairs(flat(self.rows(operand)), graph, how)
+        elif value.kind in ("sum", "mean"):
+            found = self._sum(operand, value.within, ir.RELATION in value.scope)
             if value.kind == "mean" and not value.within:
-                count = reductions.degree(graph).reshape(graph.num_dst, *(1,) * len(value.shape))
-                total = (total / count).astype(value.dtype)
-            return total
-        run = reductions.softmax if value.kind == "softmax" else reductions.max_edges
-        found = run(self._at_edges(operand), graph, how)
+                found = (found / reductions.degree(graph)[:, None]).astype(value.dtype)
+        else:
+            run = reductions.softmax if value.kind == "softmax" else reductions.max_edges
+            found = run(self._at_edges(operand), graph, how)
         return found.reshape(found.shape[0], *value.shape)
 
     def _at_edges(self, value: ir.Value) -> Array:
@@ -120,23 +121,32 @@ class Lowering:
             rows = jnp.broadcast_to(rows, (self.graph.num_edges, *value.shape))
         return flat(rows)
 
-    def _sum(self, operand: ir.Value, within: bool) -> Array:
-        """`[num_dst, size]`, with each edge's share in its relation as a factor, or not."""
+    def _sum(self, operand: ir.Value, within: bool, into_pairs: bool) -> Array:
+        """`[num_dst, size]`, or of pairs; within relations each edge counts for its share."""
         graph, how = self.graph, self.options.implementation
-        share = reductions.shares_of_relation(graph, operand.dtype) if within else None
-        weighted = einsum.weighted_rows(operand, self.domain)
-        if weighted is not None:
-            weight, near = weighted
-            rows, of_pairs = self.rows(near), self.domain(near).kind == domains.SOURCE_PAIRS
-            at_edges = (
-                jnp.ones((graph.num_edges, 1), operand.dtype)
-                if weight is None
-                else self._at_edges(weight)
-            )
-            at_edges = at_edges if share is None else at_edges * share
-            return reductions.sum_rows(flat(rows), at_edges, graph, of_pairs, how)
-        rows = self._at_edges(operand)
-        return reductions.sum_edges(rows if share is None else rows * share, graph, how)
+        weight, rows, kind = self._factors(operand)
+        if within:
+            share = reductions.shares_of_relation(graph, operand.dtype)
+            weight = share if weight is None else weight * share
+        if weight is None and kind == domains.EDGES and not into_pairs:
+            return reductions.sum_edges(rows, graph, how)
+        if weight is None:
+            weight = jnp.ones((graph.num_edges, 1), operand.dtype)
+        if into_pairs:
+            wide = weight.astype(_call.accumulator(rows.dtype))
+            return reductions.sum_into_pairs(rows, wide, graph, kind, how)
+        if kind == domains.EDGES:
+            return reductions.sum_edges(rows * weight, graph, how)
+        return reductions.sum_rows(rows, weight, graph, kind == domains.SOURCE_PAIRS, how)
+
+    def _factors(self, operand: ir.Value) -> tuple[Array | None, Array, str]:
+        """Weights of edges or None, rows that they multiply, and where these are."""
+        found = einsum.weighted_rows(operand, self.domain)
+        if found is None:
+            return None, self._at_edges(operand), domains.EDGES
+        weight, near = found
+        at_edges = None if weight is None else self._at_edges(weight)
+        return at_edges, flat(self.rows(near)), self.domain(near).kind
 
 
 def _bound(eqn: Any, *operands: Array) -> list[Array]:

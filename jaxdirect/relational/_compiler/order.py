@@ -19,6 +19,7 @@ from jaxdirect.relational._lists import TILE
 # Operations for each byte that a device moves in the same time.
 _OPERATIONS_PER_BYTE = 8.0
 _MOST_TERMS = 6
+PAIR = frozenset({ir.DESTINATION, ir.RELATION})
 TABLES = {ir.RELATION, ir.SOURCE_TYPE, ir.DESTINATION_TYPE}
 
 Rows = Callable[[frozenset[str]], int]
@@ -60,11 +61,39 @@ def seconds(value: ir.Contract, rows: Rows, summed: bool = False) -> float:
         summed: whether only sums over edges read it, which multiply rows themselves.
     """
     operations, moved = work(value, rows)
-    if summed and any(operand.scope == {ir.EDGE} for operand in value.operands):
-        pairs = [o.scope for o in value.operands if o.scope <= {ir.SOURCE, ir.RELATION}]
-        if pairs and len(value.extents) == len(value.out):
-            moved -= rows(value.scope) * value.size * jnp.dtype(value.dtype).itemsize
+    if summed and weighted_rows(value) is not None:
+        moved -= rows(value.scope) * value.size * jnp.dtype(value.dtype).itemsize
     return operations / _OPERATIONS_PER_BYTE + moved
+
+
+def weighted_rows(value: ir.Value) -> tuple[ir.Value, ir.Value] | None:
+    """`(weights, rows)` of sources or their pairs whose product a value is, or None.
+
+    A sum over edges multiplies these itself; the weights' axes are the first of the rows'.
+    """
+    if not isinstance(value, ir.Contract) or len(value.operands) != 2:
+        return None
+    for side in (0, 1):
+        rows, weight = value.operands[side], value.operands[1 - side]
+        heads, near = value.terms[1 - side], rows.scope <= {ir.SOURCE, ir.RELATION}
+        leading = value.terms[side] == value.out and value.out[: len(heads)] == heads
+        if near and ir.SOURCE in rows.scope and leading:
+            return weight, rows
+    return None
+
+
+def total(program: ir.Program, rows: Rows) -> float:
+    """Proportional to the time of a program's contractions and reductions."""
+    summed, found = _summed(program), 0.0
+    edges = rows(frozenset({ir.EDGE}))
+    for value in program.values():
+        if isinstance(value, ir.Contract):
+            found += seconds(value, rows, value in summed)
+        elif isinstance(value, ir.Reduce):
+            width = jnp.dtype(value.dtype).itemsize
+            read = rows(PAIR) if value.kind == "pairs" else edges
+            found += width * value.size * float(read + rows(value.scope))
+    return found
 
 
 class Orders:

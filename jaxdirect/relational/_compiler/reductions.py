@@ -9,9 +9,11 @@ from jaxtyping import Array
 
 from jaxdirect import _gradient
 from jaxdirect.relational import _call
+from jaxdirect.relational._compiler import domains
 from jaxdirect.relational._edge_attention import relation_softmax, weighted_sum
 from jaxdirect.relational._largest_op import list_max
-from jaxdirect.relational._sum_op import list_sum
+from jaxdirect.relational._pairs import plan_of
+from jaxdirect.relational._sum_op import list_dot, list_sum
 from jaxdirect.relational.aggregate import in_degree, weighted_neighbours
 from jaxdirect.relational.edge_softmax import edge_softmax
 from jaxdirect.relational.graph import RelGraph
@@ -61,6 +63,95 @@ def sum_rows(
     wide = weight.astype(_call.accumulator(rows.dtype))
     run = weighted_sum if of_pairs else weighted_neighbours
     return run(rows, wide, in_destination_order(graph), implementation)
+
+
+def _near_of_edge(graph: RelGraph, kind: str) -> Array:
+    """`[num_edges]`, the row that each position reads of rows of a kind."""
+    if kind == domains.SOURCES:
+        return graph.incoming.indices
+    return _positions(graph) if kind == domains.EDGES else plan_of(graph).src_slots
+
+
+@_gradient.custom_vjp(3, 4)
+def sum_into_pairs(
+    rows: Array, weight: Array, graph: RelGraph, kind: str, implementation: str
+) -> Array:
+    """`[slots, k]` of destination pairs: over their edges the sum of `weight[p] * rows[of p]`.
+
+    Args:
+        rows: of sources, of source pairs or of edges.
+        weight: `[num_edges, heads]`, in destination order; heads split k.
+        graph: the graph.
+        kind: of the rows' domain.
+        implementation: as everywhere.
+    """
+    tiles = plan_of(graph).dst_tiles
+    return list_sum(
+        rows,
+        tiles.far,
+        indices=_call.take_rows(_near_of_edge(graph, kind), tiles.far_edges),
+        weights=weight,
+        weight_rows=tiles.far_edges,
+        implementation=implementation,
+    )
+
+
+def _into_pairs_bwd(kind: str, implementation: str, residual: tuple, cotangent: Array) -> tuple:
+    rows, weight, graph = residual
+    plan = plan_of(graph)
+    if kind == domains.EDGES:
+        spread = _call.take_rows(cotangent, plan.dst_slots)
+        by_head = spread.reshape(
+            spread.shape[0], weight.shape[1], spread.shape[1] // weight.shape[1]
+        )
+        rows_grad = (by_head * weight[:, :, None]).reshape(spread.shape).astype(rows.dtype)
+    else:
+        lists, edges = graph.outgoing, graph.outgoing_edges
+        if kind == domains.SOURCE_PAIRS:
+            lists, edges = plan.src_tiles.far, plan.src_tiles.far_edges
+        rows_grad = list_sum(
+            cotangent,
+            lists,
+            indices=_call.take_rows(plan.dst_slots, edges),
+            weights=weight,
+            weight_rows=edges,
+            implementation=implementation,
+        )
+    tiles = plan.dst_tiles
+    read = _call.take_rows(_near_of_edge(graph, kind), tiles.far_edges)
+    weight_grad = list_dot(
+        cotangent,
+        rows,
+        dataclasses.replace(tiles.far, indices=read),
+        heads=weight.shape[1],
+        weight_rows=tiles.far_edges,
+        implementation=implementation,
+    )
+    return rows_grad, weight_grad, None
+
+
+sum_into_pairs.defvjp(
+    lambda rows, weight, graph, kind, how: (
+        sum_into_pairs(rows, weight, graph, kind, how),
+        (rows, weight, graph),
+    ),
+    _into_pairs_bwd,
+)
+
+
+@_gradient.custom_vjp(2)
+def sum_pairs(rows: Array, graph: RelGraph, implementation: str) -> Array:
+    """`[num_dst, k]` of the rows of destination pairs."""
+    return list_sum(rows, plan_of(graph).dst_rows, implementation=implementation)
+
+
+sum_pairs.defvjp(
+    lambda rows, graph, how: (sum_pairs(rows, graph, how), graph),
+    lambda how, graph, cotangent: (
+        _call.take_rows(cotangent, plan_of(graph).dst_tiles.nodes),
+        None,
+    ),
+)
 
 
 @_gradient.custom_vjp(2)
