@@ -18,6 +18,12 @@ from jaxdirect.relational import hgt_conv, rgat_conv, rgcn_conv
 name_of = operator.attrgetter("__name__")
 
 
+@pytest.fixture(autouse=True)
+def full_precision():
+    with jax.default_matmul_precision("highest"):
+        yield
+
+
 @pytest.fixture(params=["plain", "hub", "no_edges"])
 def edges(request):
     return GRAPHS[request.param]

@@ -15,6 +15,12 @@ G = random_edges(0, 25, 150).plan()
 DEPTH = 3
 
 
+@pytest.fixture(autouse=True)
+def full_precision():
+    with jax.default_matmul_precision("highest"):
+        yield
+
+
 def tables():
     rng = np.random.default_rng(1)
 
