@@ -13,7 +13,7 @@ from typing import Any
 
 
 def records(
-    python: str, module: str, job: dict[str, Any], title: str
+    python: str, module: str, job: dict[str, Any], title: str, platforms: str = "cpu"
 ) -> Iterator[tuple[str, dict[str, Any] | str]]:
     """Runs a module that reads the job from stdin: ("NOTE", text) or (name, record) as they come.
 
@@ -23,6 +23,7 @@ def records(
             a JSON object of a case's name and its record.
         job: what to do.
         title: of the peer, for the note of its failure.
+        platforms: of JAX in it; a peer leaves the device alone but for what it does itself.
     """
     process = subprocess.Popen(
         [python, "-m", module],
@@ -30,7 +31,7 @@ def records(
         stdout=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).resolve().parents[1],
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        env=os.environ | {"JAX_PLATFORMS": platforms},
     )
     assert process.stdin is not None
     assert process.stdout is not None

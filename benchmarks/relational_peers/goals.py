@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from harness.goals import Goal, geomean
-from harness.timing import paired_ratio
 
 from .problem import LAYERS
-from .report import OURS, REFERENCE, rivals, seconds_of
+from .report import OURS, REFERENCE, paired, rivals, seconds_of
 from .shapes import EIGHT
 
 Cases = dict[str, dict[str, Any]]
@@ -39,7 +38,7 @@ def evaluate(cases: Cases) -> list[Goal]:
         best = _by_model(cases, lambda r, p, w=what: _against_best(r, p, w))
         goals.append(Goal(f"{what}: best peer / ours, geomean", 10, 30, best, higher=True))
     for what in ("forward", "training"):
-        own = _by_model(cases, lambda r, _, w=what: _against(r, REFERENCE, w))
+        own = _by_model(cases, lambda r, _, w=what: paired(r, REFERENCE, OURS, w))
         goals.append(Goal(f"{what}: own reference / ours, geomean", 3, 6, own, higher=True))
     for what in ("forward", "training"):
         half = {m: _half(cases, m, what) for m in LAYERS}
@@ -63,11 +62,11 @@ def evaluate_cpu(cases: Cases) -> list[Goal]:
     """The goals for two cores: no operation slower than its reference, training of RGCN 3x."""
     goals = []
     for what in ("forward", "training"):
-        values = {k: _against(r, REFERENCE, what) for k, r in cases.items()}
+        values = {k: paired(r, REFERENCE, OURS, what) for k, r in cases.items()}
         values = {k: v for k, v in values.items() if v is not None}
         goals.append(Goal(f"{what}: reference / ours", 0.97, 1, values, higher=True))
     record = cases.get("rgcn/wordnet/f32/d64/h1")
-    value = {"wordnet": _against(record, REFERENCE, "training")}
+    value = {"wordnet": paired(record, REFERENCE, OURS, "training")}
     return [*goals, Goal("rgcn training: reference / ours", 3, 3, value, higher=True)]
 
 
@@ -92,13 +91,6 @@ def _memory(record: dict[str, Any]) -> float | None:
     if step is None:
         return None
     return step["times_memory"] if "times_memory" in step and "seconds" in step else math.inf
-
-
-def _against(record: dict[str, Any] | None, contender: str, what: str) -> float | None:
-    """Median over the rounds of their time / ours."""
-    passes = [((record or {}).get("contenders") or {}).get(k, {}) for k in (OURS, contender)]
-    ours, theirs = (p.get(what, {}).get("rounds") for p in passes)
-    return paired_ratio(theirs, ours) if ours and theirs else None
 
 
 def _against_best(record: Any, pyg: Any, what: str) -> float | None:

@@ -53,14 +53,14 @@ def build(kind: str, problem: Problem) -> tuple[Layer, dict[str, jax.Array]]:
     if problem.model == "rgcn":
         arrays["scale"] = relation_scale(graph)
     make = {"rgcn": _rgcn, "rgat": _rgat, "hgt": _hgt}[problem.model]
-    return make(_Rival(kind, problem)), {k: jnp.asarray(v) for k, v in arrays.items()}
+    return make(Rival(kind, problem)), {k: jnp.asarray(v) for k, v in arrays.items()}
 
 
-def _take(x: jax.Array, ids: jax.Array) -> jax.Array:
+def take(x: jax.Array, ids: jax.Array) -> jax.Array:
     return x.at[ids].get(mode="promise_in_bounds")
 
 
-class _Rival:
+class Rival:
     """The two steps in which the rivals differ: typed maps, and sums into destinations."""
 
     def __init__(self, kind: str, problem: Problem):
@@ -72,7 +72,7 @@ class _Rival:
     def typed(self, edges, rows: jax.Array, weight: jax.Array) -> jax.Array:
         """rows [E, i] times weight [R, i, o] by the edge's relation -> [E, o]."""
         if self.kind == "einsum":
-            return jnp.einsum("ei,eio->eo", rows, _take(weight, edges["etype"]))
+            return jnp.einsum("ei,eio->eo", rows, take(weight, edges["etype"]))
         if self.kind == "ragged":
             return jax.lax.ragged_dot(rows, weight, edges["sizes"])
         parts = zip(self.ptr[:-1], self.ptr[1:], strict=True)
@@ -83,7 +83,7 @@ class _Rival:
         relations, heads, width, _ = weight.shape
         if self.kind == "einsum":
             split = rows.reshape(-1, heads, width)
-            out = jnp.einsum("ehi,ehij->ehj", split, _take(weight, edges["etype"]))
+            out = jnp.einsum("ehi,ehij->ehj", split, take(weight, edges["etype"]))
             return out.reshape(rows.shape)
         eye = jnp.eye(heads, dtype=weight.dtype)
         whole = jnp.einsum("rhij,hg->rhigj", weight, eye).reshape(relations, heads * width, -1)
@@ -93,7 +93,7 @@ class _Rival:
         """Rows in the order in which they are summed, their destinations, whether sorted."""
         if self.kind == "einsum":
             return rows, edges["dst"], False
-        return _take(rows, edges["order"]), edges["sorted_dst"], True
+        return take(rows, edges["order"]), edges["sorted_dst"], True
 
     def sum_into(self, edges, messages: jax.Array) -> jax.Array:
         """messages [E, ...] -> [N, ...]."""
@@ -105,9 +105,9 @@ class _Rival:
         logits, dst, in_order = self.by_destination(edges, logits)
         values, _, _ = self.by_destination(edges, values)
         most = jax.ops.segment_max(logits, dst, self.nodes, indices_are_sorted=in_order)
-        share = jnp.exp(logits - jax.lax.stop_gradient(_take(most, dst)))
+        share = jnp.exp(logits - jax.lax.stop_gradient(take(most, dst)))
         total = jax.ops.segment_sum(share, dst, self.nodes, indices_are_sorted=in_order)
-        share = share / _take(total, dst)
+        share = share / take(total, dst)
         weighted = (values.reshape(*share.shape, -1) * share[..., None]).reshape(values.shape)
         return jax.ops.segment_sum(weighted, dst, self.nodes, indices_are_sorted=in_order)
 
@@ -117,43 +117,43 @@ class _Rival:
         return jnp.concatenate([x[a:b] @ weight[t] for t, (a, b) in enumerate(parts)])
 
 
-def _rgcn(rival: _Rival) -> Layer:
+def _rgcn(rival: Rival) -> Layer:
     def layer(edges, x, weights):
-        messages = rival.typed(edges, _take(x, edges["src"]), weights["weight"])
+        messages = rival.typed(edges, take(x, edges["src"]), weights["weight"])
         return rival.sum_into(edges, messages * edges["scale"][:, None].astype(x.dtype))
 
     return layer
 
 
-def _rgat(rival: _Rival) -> Layer:
+def _rgat(rival: Rival) -> Layer:
     def layer(edges, x, weights):
         weight, heads = weights["weight"], rival.heads
-        values = rival.typed(edges, _take(x, edges["src"]), weight)
+        values = rival.typed(edges, take(x, edges["src"]), weight)
         split = values.reshape(-1, heads, values.shape[1] // heads)
-        from_src = (split * _take(weights["att_src"], edges["etype"])).sum(-1)
+        from_src = (split * take(weights["att_src"], edges["etype"])).sum(-1)
         if rival.kind == "einsum":
-            at_dst = rival.typed(edges, _take(x, edges["dst"]), weight).reshape(split.shape)
-            from_dst = (at_dst * _take(weights["att_dst"], edges["etype"])).sum(-1)
+            at_dst = rival.typed(edges, take(x, edges["dst"]), weight).reshape(split.shape)
+            from_dst = (at_dst * take(weights["att_dst"], edges["etype"])).sum(-1)
         else:  # the weight times the vector first: H numbers an edge instead of a row
             relations, features, _ = weight.shape
             maps = weight.reshape(relations, features, heads, -1)
             folded = jnp.einsum("rihd,rhd->rih", maps, weights["att_dst"])
-            from_dst = rival.typed(edges, _take(x, edges["dst"]), folded)
+            from_dst = rival.typed(edges, take(x, edges["dst"]), folded)
         logits = jax.nn.leaky_relu(from_src + from_dst, NEGATIVE_SLOPE)
         return rival.attend(edges, logits, values)
 
     return layer
 
 
-def _hgt(rival: _Rival) -> Layer:
+def _hgt(rival: Rival) -> Layer:
     def layer(edges, x, weights):
         keys, queries, values = (rival.by_node_type(x, weights[f"{k}_weight"]) for k in "kqv")
-        keys = rival.typed_heads(edges, _take(keys, edges["src"]), weights["a_rel"])
-        values = rival.typed_heads(edges, _take(values, edges["src"]), weights["m_rel"])
-        queries = _take(queries, edges["dst"])
+        keys = rival.typed_heads(edges, take(keys, edges["src"]), weights["a_rel"])
+        values = rival.typed_heads(edges, take(values, edges["src"]), weights["m_rel"])
+        queries = take(queries, edges["dst"])
         width = x.shape[1] // rival.heads
         scores = (queries * keys).reshape(-1, rival.heads, width).sum(-1)
-        logits = scores * _take(weights["p_rel"], edges["etype"]) / width**0.5
+        logits = scores * take(weights["p_rel"], edges["etype"]) / width**0.5
         return rival.attend(edges, logits, values)
 
     return layer

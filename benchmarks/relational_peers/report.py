@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness.timing import paired_ratio
+
 PACKAGES = (
     "jaxdirect",
     "jax",
@@ -50,6 +52,13 @@ def seconds_of(record: dict[str, Any] | None, contender: str, name: str) -> floa
     return passes.get(name, {}).get("seconds")
 
 
+def paired(record: dict[str, Any] | None, theirs: str, ours: str, name: str) -> float | None:
+    """Median over the rounds of their time / ours in a pass; None if one did not run."""
+    passes = [((record or {}).get("contenders") or {}).get(k, {}) for k in (theirs, ours)]
+    peer, own = (p.get(name, {}).get("rounds") for p in passes)
+    return paired_ratio(peer, own) if peer and own else None
+
+
 def rivals(
     record: dict[str, Any] | None, pyg: dict[str, Any] | None, name: str
 ) -> dict[str, float]:
@@ -63,7 +72,8 @@ def rivals(
     return found
 
 
-def _milliseconds(passes: dict[str, Any], name: str) -> str:
+def milliseconds(passes: dict[str, Any], name: str) -> str:
+    """Of a pass, or why it has none."""
     entry = passes.get(name, {})
     if "seconds" in entry:
         return f"{entry['seconds'] * 1e3:.3f}"
@@ -83,7 +93,7 @@ def line(name: str, record: dict[str, Any], pyg: dict[str, Any] | None = None) -
     ours = record["contenders"].get(OURS)
     if ours is not None:
         for which, label in zip(PASSES, ("fwd", "bwd", "step"), strict=True):
-            cells.append(f"{label} {_milliseconds(ours, which):>9} ms")
+            cells.append(f"{label} {milliseconds(ours, which):>9} ms")
             floor = ours.get(which, {}).get("times_floor")
             perfect = ours.get(which, {}).get("times_perfect_l2")
             if floor is not None and record["params"]["platform"] == "cuda":
@@ -105,7 +115,7 @@ def line(name: str, record: dict[str, Any], pyg: dict[str, Any] | None = None) -
                 cells.append(f"| FAILED {part}: {ours[part]['error'][:120]}")
     for contender, passes in record["contenders"].items():
         if contender != OURS:
-            both = " / ".join(_milliseconds(passes, k) for k in ("forward", "training"))
+            both = " / ".join(milliseconds(passes, k) for k in ("forward", "training"))
             cells.append(f"| {contender} {both}")
     return " ".join(cell for cell in cells if cell)
 

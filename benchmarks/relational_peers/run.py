@@ -104,7 +104,7 @@ def layer_case(ctx: Context, case: Case) -> dict[str, Any]:
         "plan_bytes": cost["plan_bytes"],
         "floors": problem.floors(),
         "memory_beside_arguments": problem.memory(),
-        "contenders": contenders(programs) | {k: _refused(v) for k, v in skipped.items()},
+        "contenders": contenders(programs) | {k: refused(v) for k, v in skipped.items()},
         "difference": differences(programs),
     }
     for program in programs:
@@ -112,7 +112,8 @@ def layer_case(ctx: Context, case: Case) -> dict[str, Any]:
     return record
 
 
-def _refused(why: str) -> dict[str, Any]:
+def refused(why: str) -> dict[str, Any]:
+    """The passes of a contender that was not tried."""
     key = "oom" if why.startswith("OOM") else "skipped"
     return {"forward": {key: why}, "training": {key: why}}
 
