@@ -1,0 +1,1 @@
+"""The cases, models and contenders of benchmarks/compile.py."""
