@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from typing import Any
 
 import jax.numpy as jnp
@@ -23,14 +23,7 @@ PAIR = frozenset({ir.DESTINATION, ir.RELATION})
 TABLES = {ir.RELATION, ir.SOURCE_TYPE, ir.DESTINATION_TYPE}
 
 Rows = Callable[[frozenset[str]], int]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Part:
-    """What a subset of the terms of a contraction makes."""
-
-    labels: tuple[int, ...]
-    scope: frozenset[str]
+Labels = tuple[int, ...]
 
 
 def work(value: ir.Contract, rows: Rows) -> tuple[float, float]:
@@ -133,37 +126,63 @@ class Orders:
 
     def _ordered(self, value: ir.Contract, summed: bool) -> ir.Value:
         terms = list(zip(value.operands, value.terms, strict=True))
-        if len(terms) > _MOST_TERMS or not self._reorder:
-            trees: Iterator = iter([_from_left(len(terms))])
-        else:
-            trees = _trees(tuple(range(len(terms))))
-        best, best_cost = None, math.inf
-        for tree in trees:
-            made: dict[tuple, ir.Contract] = {}
-            root, _ = self._build(value, terms, tree, value.out, made)
-            cost = sum(seconds(v, self._rows, summed and v is root) for v in made.values())
-            if cost < best_cost:
-                best, best_cost = tree, cost
-        return self._build(value, terms, best, value.out, self._known)[0]
+        if self._reorder and len(terms) <= _MOST_TERMS:
+            return self._cheapest(value, terms, summed)
+        found, labels = self._single(value, terms, 0, self._kept(value, terms, {0}))
+        for number in range(1, len(terms)):
+            kept = self._kept(value, terms, set(range(number + 1)))
+            other = self._single(value, terms, number, self._kept(value, terms, {number}))
+            found, labels = self._pair(value, [(found, labels), other], kept, self._known), kept
+        return found
 
-    def _build(self, whole, terms, tree, out, made) -> tuple[ir.Value, tuple[int, ...]]:
-        """The value of a tree of terms, and its labels."""
-        if isinstance(tree, int):
-            value, labels = terms[tree]
-            if labels == tuple(out) or (len(terms) > 1 and set(labels) <= set(out)):
-                return value, labels
-            sides = [(value, labels)]
-        else:
-            inside = _leaves(tree)
-            outside = {n for i, (_, ls) in enumerate(terms) if i not in inside for n in ls}
-            needed = outside | set(whole.out)
-            sides = []
-            for side in tree:
-                own = {n for i in _leaves(side) for n in terms[i][1]}
-                other = {n for i in inside - _leaves(side) for n in terms[i][1]}
-                kept = tuple(sorted(own & (needed | other)))
-                sides.append(self._build(whole, terms, side, kept, made))
-        return self._pair(whole, sides, out, made), tuple(out)
+    def _cheapest(self, whole: ir.Contract, terms: list, summed: bool) -> ir.Value:
+        """The value of the cheapest tree, from those of all subsets of the terms."""
+        everything = frozenset(range(len(terms)))
+        best: dict[frozenset[int], tuple[float, ir.Value, Labels]] = {}
+        made: dict[tuple, ir.Value] = {}
+        there = {*self._known.values(), *whole.operands}
+        for count in range(1, len(terms) + 1):
+            for chosen in itertools.combinations(range(len(terms)), count):
+                subset = frozenset(chosen)
+                kept = self._kept(whole, terms, subset)
+                last = summed and subset == everything
+                found = []
+                if count == 1:
+                    found.append((0.0, *self._single(whole, terms, chosen[0], kept, made)))
+                for left in _halves(chosen):
+                    (one, *a), (two, *b) = best[left], best[subset - left]
+                    found.append((one + two, self._pair(whole, [a, b], kept, made), kept))
+                best[subset] = min(
+                    (
+                        (cost + (0.0 if value in there else self._cost(value, last)), value, labels)
+                        for cost, value, labels in found
+                    ),
+                    key=lambda each: each[0],
+                )
+        chosen_value = best[everything][1]
+        used = set(ir.Program((chosen_value,)).values())
+        self._known |= {key: value for key, value in made.items() if value in used}
+        return chosen_value
+
+    def _cost(self, value: ir.Value, summed: bool) -> float:
+        return seconds(value, self._rows, summed) if isinstance(value, ir.Contract) else 0.0
+
+    def _kept(self, whole: ir.Contract, terms: list, subset: Set[int]) -> Labels:
+        """Labels of a product of some terms that others, or the result, need."""
+        if len(subset) == len(terms):
+            return whole.out
+        own = {n for i in subset for n in terms[i][1]}
+        outside = {n for i, (_, labels) in enumerate(terms) if i not in subset for n in labels}
+        return tuple(sorted(own & (outside | set(whole.out))))
+
+    def _single(self, whole, terms, number, kept, made=None) -> tuple[ir.Value, Labels]:
+        """A term, without what nobody else needs."""
+        value, labels = terms[number]
+        if labels == kept or (len(terms) > 1 and set(labels) <= set(kept)):
+            return value, labels
+        return self._pair(
+            whole, [(value, labels)], kept, self._known if made is None else made
+        ), kept
 
     def _pair(self, whole, sides, out, made) -> ir.Value:
         values = tuple(value for value, _ in sides)
@@ -203,29 +222,12 @@ def _is_sum(value: ir.Value) -> bool:
     return isinstance(value, ir.Reduce) and value.kind in ("sum", "mean")
 
 
-def _leaves(tree) -> set[int]:
-    return {tree} if isinstance(tree, int) else set().union(*map(_leaves, tree))
-
-
-def _from_left(count: int):
-    tree: object = 0
-    for i in range(1, count):
-        tree = (tree, i)
-    return tree
-
-
-def _trees(leaves: tuple[int, ...]) -> Iterator:
-    """All ways to multiply in pairs; the first leaf stays on the left."""
-    if len(leaves) == 1:
-        yield leaves[0]
-        return
-    first, rest = leaves[0], leaves[1:]
+def _halves(chosen: tuple[int, ...]) -> Iterator[frozenset[int]]:
+    """Left parts of all ways to cut terms in two; the first term is on the left."""
+    first, *rest = chosen
     for size in range(len(rest)):
-        for chosen in itertools.combinations(rest, size):
-            right = tuple(leaf for leaf in rest if leaf not in chosen)
-            for a in _trees((first, *chosen)):
-                for b in _trees(right):
-                    yield a, b
+        for more in itertools.combinations(rest, size):
+            yield frozenset((first, *more))
 
 
 def run(program: ir.Program, rows: Rows, reorder: bool = True) -> ir.Program:

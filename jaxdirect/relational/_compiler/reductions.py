@@ -10,8 +10,9 @@ from jaxtyping import Array
 from jaxdirect import _gradient
 from jaxdirect.relational import _call
 from jaxdirect.relational._compiler import domains
-from jaxdirect.relational._edge_attention import relation_softmax, weighted_sum
+from jaxdirect.relational._edge_attention import weighted_sum
 from jaxdirect.relational._largest_op import list_max
+from jaxdirect.relational._lists import TILE
 from jaxdirect.relational._pairs import plan_of
 from jaxdirect.relational._sum_op import list_dot, list_sum
 from jaxdirect.relational.aggregate import in_degree, weighted_neighbours
@@ -185,7 +186,17 @@ def softmax(scores: Array, graph: RelGraph, implementation: str) -> Array:
 
 def shares_of_relation(graph: RelGraph, dtype) -> Array:
     """`[num_edges, 1]`: 1 over the number of edges of the relation into the destination."""
-    return relation_softmax(graph, jnp.zeros((graph.num_edges, 1), jnp.float32)).astype(dtype)
+    plan = plan_of(graph)
+    tiles = plan.dst_tiles
+    weight, edges = jnp.repeat(tiles.weight_of, TILE), jnp.diff(tiles.far.indptr)
+    if not edges.shape[0]:
+        return jnp.zeros((graph.num_edges, 1), dtype)
+    # The slots of a pair, if it has several, are neighbours.
+    same = (tiles.nodes[1:] == tiles.nodes[:-1]) & (weight[1:] == weight[:-1])
+    pair = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(~same, dtype=jnp.int32)])
+    of_pair = jnp.zeros_like(edges).at[pair].add(edges)
+    share = 1 / jnp.maximum(of_pair[pair], 1).astype(jnp.float32)
+    return _call.take_rows(share[:, None], plan.dst_slots).astype(dtype)
 
 
 def degree(graph: RelGraph) -> Array:
